@@ -1,0 +1,1 @@
+"""DICOM in and out: files and sockets; no queue, no database, no neural network."""

@@ -1,0 +1,62 @@
+"""The exceptions of this project, in one tree.
+
+::
+
+    CxrError
+    ├── PermanentError            trying again gives the same answer
+    │   ├── InvalidUID            a UID that is not digits and dots (PS3.5 section 9.1)
+    │   ├── NotDicom              bytes that cannot be parsed as a DICOM data set
+    │   ├── NoPixelData           a data set without Pixel Data
+    │   ├── UnreadablePixels      pixel data that cannot be decoded
+    │   ├── UnsupportedImage      decodable, but no single-frame greyscale image
+    │   └── InvalidResult         an object that we built and that failed its own check
+    └── RetryableError            worth trying again later
+        ├── StorageError          the spool or the results folder cannot be written or read
+        └── DestinationError      a DICOM peer that is away, refuses, or gave no answer
+
+Messages say what was expected, what came and of which UID; never a patient's name or id.
+"""
+
+
+class CxrError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class PermanentError(CxrError):
+    """Trying again would give the same answer."""
+
+
+class InvalidUID(PermanentError):
+    """A UID with anything but digits and dots, or longer than 64 characters (PS3.5 section 9.1)."""
+
+
+class NotDicom(PermanentError):
+    """Bytes that cannot be parsed as a DICOM data set."""
+
+
+class NoPixelData(PermanentError):
+    """A data set that holds no Pixel Data element."""
+
+
+class UnreadablePixels(PermanentError):
+    """Pixel data that no decoder can turn into the image that its header announces."""
+
+
+class UnsupportedImage(PermanentError):
+    """An image that can be decoded, but that is no single-frame greyscale projection."""
+
+
+class InvalidResult(PermanentError):
+    """A result object that we built and that failed its own check; it is not sent."""
+
+
+class RetryableError(CxrError):
+    """Worth trying again later."""
+
+
+class StorageError(RetryableError):
+    """The spool or the results folder could not be written or read."""
+
+
+class DestinationError(RetryableError):
+    """A DICOM peer that is away, refuses for now, or gave no answer."""

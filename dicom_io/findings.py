@@ -1,0 +1,67 @@
+"""What was found on one film, in the words of DICOM; filled by the worker, written out by report and capture."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Presence(StrEnum):
+    """The qualitative evaluation of COVID-19 (values of CID 240-style presence concepts, SNOMED CT)."""
+
+    PRESENT = "present"
+    """(52101004, SCT, "Present")"""
+    ABSENT = "absent"
+    """(272519000, SCT, "Absent")"""
+    UNDETERMINED = "undetermined"
+    """(373068000, SCT, "Undetermined"): the probability lies inside the abstain band."""
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """The algorithm that judged the film (TID 4019, Algorithm Identification)."""
+
+    name: str
+    version: str
+    """Model version, as kept in the database."""
+    weights_sha256: str
+    """Hash of the weights file, hexadecimal, lower case."""
+    parameters: tuple[str, ...] = ()
+    """One line each: threshold, abstain band, input size, calibration, prevalence, backend."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """The installation that produced the object (TID 1004, General Equipment module)."""
+
+    node_id: str
+    """Device serial number: the node id of the settings."""
+    software_version: str
+    """Version of the package cxr-worker."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The judgement of one film about COVID-19."""
+
+    presence: Presence
+    probability: float
+    """Calibrated P(COVID-19), 0-1, whatever the presence."""
+    threshold: float
+    """Decision threshold on the same scale, 0-1."""
+    band_low: float
+    """Lower limit of the abstain band, 0-1; equal to `band_high` when there is none."""
+    band_high: float
+    """Upper limit of the abstain band, 0-1."""
+
+
+@dataclass(frozen=True)
+class ResultContext:
+    """All that one result object says besides the film itself."""
+
+    finding: Finding
+    algorithm: Algorithm
+    device: Device
+    created_at: datetime
+    """Time-zone aware; written in the source's TimezoneOffsetFromUTC when it has one."""
+    reissue_hash: str | None = None
+    """Content hash that enters the derived UIDs when an operator reissues a film; else None."""

@@ -1,0 +1,1 @@
+"""Arrays in, probabilities out: training, evaluation, explanation and prediction."""

@@ -1,0 +1,1 @@
+"""The worker: queue, database and time; the only package that knows both DICOM and the model."""
