@@ -45,7 +45,9 @@ _PATIENT_AND_STUDY: dict[str, Any] = {
 }
 
 
-def phantom_HW(rows: int = 256, cols: int = 224, seed: int = 0) -> NDArray[np.float32]:
+def phantom_HW(  # noqa: N802 - shape suffix
+    rows: int = 256, cols: int = 224, seed: int = 0
+) -> NDArray[np.float32]:
     """Return a synthetic frontal chest, float32 in 0-1, air (lungs and surroundings) dark, bone bright.
 
     It is asymmetric in both directions (heart on the image's right, liver below), so that a flipped,
