@@ -25,10 +25,10 @@ JPEGLS_SYNTAXES = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 JPEG2000_SYNTAXES = (uid.JPEG2000Lossless, uid.JPEG2000)
 HTJ2K_SYNTAXES = (uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 
-DECODER_DEPENDENCIES = {
-    syntax: ("imagecodecs",)
-    for syntax in (*JPEG_SYNTAXES, *JPEGLS_SYNTAXES, *JPEG2000_SYNTAXES, *HTJ2K_SYNTAXES, uid.RLELossless)
-}
+DECODER_DEPENDENCIES = dict.fromkeys(
+    (*JPEG_SYNTAXES, *JPEGLS_SYNTAXES, *JPEG2000_SYNTAXES, *HTJ2K_SYNTAXES, uid.RLELossless),
+    ("imagecodecs",),
+)
 """Asked for by pydicom of every plug-in: transfer syntax → packages that it needs."""
 
 _MAX_TILES = 65_535
@@ -51,7 +51,7 @@ class CodestreamHeader:
 
 
 def register() -> None:
-    """Make pydicom decode all compressed transfer syntaxes with imagecodecs; calling it again does nothing."""
+    """Make pydicom decode all compressed transfer syntaxes with imagecodecs; again does nothing."""
     for syntax in DECODER_DEPENDENCIES:
         decoder: Decoder = get_decoder(syntax)
         if PLUGIN not in decoder.available_plugins:
@@ -130,7 +130,7 @@ def _check_against_header(codestream: CodestreamHeader, runner: DecodeRunner) ->
     found = (codestream.rows, codestream.columns, codestream.samples)
     if found != announced:
         raise UnreadablePixels(
-            f"expected a codestream of {announced} rows, columns and samples, as the header says, came {found}"
+            f"expected {announced} rows, columns and samples, as the header says, in the codestream came {found}"
         )
     if not 1 <= codestream.precision <= runner.bits_allocated:
         raise UnreadablePixels(

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.pixels.processing import apply_color_lut
+from pydicom.multival import MultiValue
 from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut
 
 from dicom_io import codecs
 from dicom_io.errors import CxrError, NoPixelData, UnreadablePixels, UnsupportedImage
@@ -80,7 +81,7 @@ def read_pixels(dataset: Dataset) -> NDArray[np.float32]:
     except (CxrError, KeyboardInterrupt, SystemExit):
         raise
     # Decoders raise what they like; those written in Rust panic with a class that is no Exception.
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:
         raise UnreadablePixels(
             f"expected decodable pixels, came {type(error).__name__}, in instance "
             f"{dataset.get('SOPInstanceUID')}"
@@ -102,14 +103,14 @@ def _check_supported(dataset: Dataset) -> None:
 def _read(dataset: Dataset) -> NDArray[np.float32]:
     stored, photometric_interpretation = _decode(dataset)
     if stored.ndim == 3:
-        return _luminance_HW(stored, photometric_interpretation, dataset.BitsStored)
+        return _luminance(stored, photometric_interpretation, dataset.BitsStored)
     lowest, highest = int(stored.min()), int(stored.max())
     values_N = np.arange(lowest, highest + 1)
     counts_N = np.bincount((stored.ravel().astype(np.int32) - lowest), minlength=values_N.size)
     if photometric_interpretation == "PALETTE COLOR":
-        grey_N = _palette_grey_N(dataset, values_N)
+        grey_N = _palette_grey(dataset, values_N)
     else:
-        grey_N = _display_grey_N(dataset, values_N, counts_N)
+        grey_N = _display_grey(dataset, values_N, counts_N)
     image_HW: NDArray[np.float32] = grey_N.astype(np.float32)[stored.astype(np.int32) - lowest]
     return image_HW
 
@@ -121,29 +122,32 @@ def _decode(dataset: Dataset) -> tuple[NDArray[Any], str]:
     bits_above = bits_allocated - 1 - dataset.get("HighBit", bits_stored - 1)
     # pydicom takes the high bit for Bits Stored - 1; old films keep their values in the upper bits.
     misaligned = decoder.is_native and bits_above != bits_allocated - bits_stored and bits_allocated > 1
+    options: dict[str, Any] = {"number_of_frames": 1}
+    if misaligned:
+        options["correct_unused_bits"] = False
     stored, properties = decoder.as_array(
         dataset,
         index=0,
-        number_of_frames=1,
         decoding_plugin="" if decoder.is_native else codecs.PLUGIN,
-        **({"correct_unused_bits": False} if misaligned else {}),
+        **options,
     )
     if misaligned:
         stored = (stored << bits_above) >> (bits_allocated - bits_stored)
     return stored, str(properties["photometric_interpretation"])
 
 
-def _luminance_HW(
+def _luminance(
     colour_HWC: NDArray[Any], photometric_interpretation: str, bits_stored: int
 ) -> NDArray[np.float32]:
     if photometric_interpretation.startswith("YBR"):
         grey_HW = colour_HWC[..., 0].astype(np.float32)
     else:
         grey_HW = colour_HWC.astype(np.float32) @ _LUMINANCE_C.astype(np.float32)
-    return np.clip(grey_HW / np.float32(2**bits_stored - 1), 0.0, 1.0)
+    image_HW: NDArray[np.float32] = np.clip(grey_HW / np.float32(2**bits_stored - 1), 0.0, 1.0)
+    return image_HW
 
 
-def _palette_grey_N(dataset: Dataset, values_N: NDArray[np.int64]) -> NDArray[np.float64]:
+def _palette_grey(dataset: Dataset, values_N: NDArray[np.int64]) -> NDArray[np.float64]:
     entries, first, _ = dataset.RedPaletteColorLookupTableDescriptor
     # Clipped here, since pydicom holds the index in the type of the table and lets it wrap.
     inside_N = np.clip(values_N, first, first + (entries or 2**16) - 1)
@@ -152,15 +156,15 @@ def _palette_grey_N(dataset: Dataset, values_N: NDArray[np.int64]) -> NDArray[np
     return grey_N
 
 
-def _display_grey_N(
+def _display_grey(
     dataset: Dataset, values_N: NDArray[np.int64], counts_N: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return the grey, 0-1, of every stored value of a monochrome film."""
-    padding_N = _is_padding_N(dataset, values_N)
-    modality_N = _modality_N(dataset, values_N)
-    grey_N = _voi_N(dataset, modality_N)
+    padding_N = _padding_mask(dataset, values_N)
+    modality_N = _apply_modality(dataset, values_N)
+    grey_N = _apply_voi(dataset, modality_N)
     if grey_N is None:
-        grey_N = _whole_range_N(dataset, modality_N, np.where(padding_N, 0, counts_N))
+        grey_N = _whole_range(dataset, modality_N, np.where(padding_N, 0, counts_N))
     if _is_inverted(dataset):
         grey_N = 1.0 - grey_N
     # Padding is no part of the image (PS3.3 C.7.5.1.1.2): dark, like the air around the patient.
@@ -177,7 +181,7 @@ def _is_inverted(dataset: Dataset) -> bool:
     return bool(dataset.PhotometricInterpretation == "MONOCHROME1" or shape == "INVERSE")
 
 
-def _is_padding_N(dataset: Dataset, values_N: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _padding_mask(dataset: Dataset, values_N: NDArray[np.int64]) -> NDArray[np.bool_]:
     limits = [dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")]
     if not isinstance(limits[0], int):
         return np.zeros(values_N.shape, dtype=bool)
@@ -190,7 +194,7 @@ def _signed(dataset: Dataset, value: int) -> int:
     return value - 2**16 if dataset.PixelRepresentation == 1 and value >= 2**15 else value
 
 
-def _modality_N(dataset: Dataset, values_N: NDArray[np.int64]) -> NDArray[np.float64]:
+def _apply_modality(dataset: Dataset, values_N: NDArray[np.int64]) -> NDArray[np.float64]:
     """Apply the Modality LUT or rescale (PS3.3 C.11.1); with neither, the values stay as they are."""
     if dataset.get("ModalityLUTSequence"):
         lut_N, _ = _lookup_table(dataset, dataset.ModalityLUTSequence[0])
@@ -199,10 +203,10 @@ def _modality_N(dataset: Dataset, values_N: NDArray[np.int64]) -> NDArray[np.flo
     slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
     if slope is None or intercept is None or slope == 0.0:
         return values_N.astype(np.float64)
-    return values_N * slope + intercept
+    return values_N.astype(np.float64) * slope + intercept
 
 
-def _voi_N(dataset: Dataset, modality_N: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def _apply_voi(dataset: Dataset, modality_N: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """Apply the first VOI LUT or window (PS3.3 C.11.2) and scale to 0-1; None when there is no valid one."""
     if dataset.get("VOILUTSequence"):
         item = dataset.VOILUTSequence[0]
@@ -255,24 +259,23 @@ def window(
     return None
 
 
-def _whole_range_N(
+def _whole_range(
     dataset: Dataset, modality_N: NDArray[np.float64], counts_N: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Scale values without a window to 0-1; `counts_N` says how often each occurs."""
     if dataset.BitsStored <= 8 and not dataset.get("ModalityLUTSequence"):
-        lowest = -(2.0 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0.0
-        ends = _modality_N(dataset, np.array([lowest, lowest + 2.0**dataset.BitsStored - 1.0]).astype(int))
-        low, high = min(ends), max(ends)
+        lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
+        ends_N = _apply_modality(dataset, np.array([lowest, lowest + 2**dataset.BitsStored - 1]))
     else:
         order_N = np.argsort(modality_N, kind="stable")
         share_N = np.cumsum(counts_N[order_N]) / max(1, counts_N.sum())
-        low, high = (
-            modality_N[order_N[min(np.searchsorted(share_N, percentile / 100.0), order_N.size - 1)]]
-            for percentile in PERCENTILES
-        )
-    if high <= low:
+        places = np.searchsorted(share_N, np.array(PERCENTILES) / 100.0)
+        ends_N = modality_N[order_N[np.minimum(places, order_N.size - 1)]]
+    low, high = float(ends_N.min()), float(ends_N.max())
+    if high == low:
         return np.zeros(modality_N.shape)
-    return np.clip((modality_N - low) / (high - low), 0.0, 1.0)
+    grey_N: NDArray[np.float64] = np.clip((modality_N - low) / (high - low), 0.0, 1.0)
+    return grey_N
 
 
 def _lookup_table(dataset: Dataset, item: Dataset) -> tuple[NDArray[np.int64], int]:
@@ -305,8 +308,8 @@ def _look_up(
 def _number(dataset: Dataset, keyword: str) -> float | None:
     """Return the first value of a numeric attribute, or None when it is missing or no finite number."""
     try:
-        value = dataset.get(keyword)
-        number = float(value if value is None or isinstance(value, int | float | str) else value[0])
+        value: Any = dataset.get(keyword)
+        number = float(value[0] if isinstance(value, MultiValue) else value)
     except (TypeError, ValueError, IndexError, ArithmeticError, struct.error):
         return None
     return number if math.isfinite(number) else None
