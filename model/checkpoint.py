@@ -1,0 +1,164 @@
+"""Models and runs on disk: weights as safetensors, everything else as JSON, and no pickle that could run code."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from model.config import Config, config_sha256, from_dict, to_dict
+from model.network import FilmNetwork, build_network
+
+FORMAT = 1
+WEIGHTS = "weights.safetensors"
+CONFIG = "config.json"
+RELEASE = Path(__file__).parent / "release"
+"""The model that is shipped with the package."""
+
+
+class BadModel(ValueError):
+    """A model folder that is incomplete, altered, or of another format."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """From the product of the heads to a probability, a decision and a map of fixed scale."""
+
+    slope: float
+    """Factor on the log-odds of the product of the heads (Platt 1999)."""
+    intercept: float
+    """Added to them after that."""
+    threshold: float
+    """Calibrated probability from which a film counts as positive where abstaining is not allowed."""
+    band_low: float
+    """Below this the decision is negative."""
+    band_high: float
+    """From this on the decision is positive; between the two it is indeterminate."""
+    prevalence_training: float
+    """Share of COVID-19 among the films that calibrated."""
+    prevalence_assumed: float
+    """Share of COVID-19 that the probability assumes."""
+    cam_scale: float
+    """Value of the raw map that becomes 1."""
+    films: int
+    """How many films calibrated."""
+    method: str
+    """One line on how and on which films."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as it is read from its folder."""
+
+    config: Config
+    calibration: Calibration
+    network: FilmNetwork
+    weights_sha256: str
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def save_weights(path: Path, network: FilmNetwork) -> str:
+    """Write the network's weights, replacing the file at once, and return their SHA-256."""
+    data = save({key: value.contiguous() for key, value in network.state_dict().items()})
+    write_whole(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a process killed meanwhile, never sees half of it."""
+    beside = path.with_name(path.name + ".part")
+    with beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def load_weights(path: Path, network: FilmNetwork, expected_sha256: str | None = None) -> str:
+    """Fill `network` from a safetensors file and return the file's SHA-256.
+
+    Raises
+    ------
+    BadModel
+        If the file is missing, is no safetensors file, has another hash, or fits another network.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadModel(f"no weights at {path}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if expected_sha256 is not None and found != expected_sha256:
+        raise BadModel(f"{path.name}: SHA-256 should be {expected_sha256}, is {found}: the file was altered")
+    try:
+        network.load_state_dict(load(data), strict=True)
+    except (SafetensorError, RuntimeError) as error:
+        raise BadModel(f"{path.name}: no safetensors file of this network: {error}") from error
+    return found
+
+
+def save_model(folder: Path, model: Model) -> None:
+    """Write a model folder: the weights, and the JSON that rebuilds and describes the rest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = save_weights(folder / WEIGHTS, model.network)
+    values = {
+        "format": FORMAT,
+        "config": to_dict(model.config),
+        "config_sha256": config_sha256(model.config),
+        "weights_sha256": digest,
+        "calibration": dataclasses.asdict(model.calibration),
+        "provenance": model.provenance,
+    }
+    write_whole(folder / CONFIG, (json.dumps(values, indent=1) + "\n").encode())
+
+
+def load_model(folder: Path) -> Model:
+    """Read a model folder and check it against its own hashes.
+
+    Raises
+    ------
+    BadModel
+        If a file is missing, the format is unknown, a hash differs, or a value makes no sense.
+    """
+    path = folder / CONFIG
+    try:
+        values = json.loads(path.read_text())
+        if values["format"] != FORMAT:
+            raise BadModel(f"{path}: expected format {FORMAT}, came {values['format']}")
+        config = from_dict(values["config"])
+        calibration = Calibration(**values["calibration"])
+        if values["config_sha256"] != config_sha256(config):
+            raise BadModel(f"{path}: the configuration does not match its hash: it was altered")
+        expected = str(values["weights_sha256"])
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise BadModel(f"{folder}: expected a model folder with {CONFIG} and {WEIGHTS}: {error!r}") from error
+    network = build_network(config)
+    load_weights(folder / WEIGHTS, network, expected)
+    return Model(config, calibration, network.eval(), expected, values.get("provenance", {}))
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write the state of a training run (tensors and plain values only), replacing the file at once."""
+    beside = path.with_name(path.name + ".part")
+    torch.save(state, beside)
+    beside.replace(path)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what `save_state` wrote; a pickle with anything but tensors and plain values is refused.
+
+    Raises
+    ------
+    BadModel
+        If the file cannot be read that way.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001  torch raises nearly anything on a broken or foreign pickle
+        raise BadModel(f"{path}: not the state of a training run") from error
+    return state

@@ -1,0 +1,300 @@
+"""Everything that decides what a model is, as frozen dataclasses that refuse nonsense.
+
+Shapes in this package: N films, K heads, C channels, H rows, W columns. ``image_HW`` is one film,
+``batch_NCHW`` a batch, ``logits_NK`` one logit per film and head, ``map_NHW`` a heat map per film.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+LABELS = ("covid", "pneumonia", "normal", "other", "negative", "unlabelled")
+"""The labels of a manifest; anything else is an error, not a new class."""
+
+T = TypeVar("T")
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """One yes-or-no question, asked only of films that share their origin."""
+
+    name: str
+    """Name of the head, as it stands in results."""
+    positive: tuple[str, ...]
+    """Labels that answer yes."""
+    negative: tuple[str, ...]
+    """Labels that answer no; a label in neither is not asked."""
+    sources: tuple[str, ...] = ()
+    """Sources whose films are asked; empty asks all."""
+    exclude: tuple[str, ...] = ()
+    """``source:label`` pairs that are not asked although source and label would fit."""
+    share: float = 1.0
+    """Part of each batch that answers this question, relative to the other heads."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.name), "a head needs a name")
+        _require(bool(self.positive) and bool(self.negative), f"head {self.name}: needs both answers")
+        _require(not set(self.positive) & set(self.negative), f"head {self.name}: a label answers yes and no")
+        _require(self.share > 0, f"head {self.name}: share must be above 0, is {self.share}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which films take part, and in which role."""
+
+    labels: tuple[str, ...] = LABELS
+    """Labels that a manifest may hold."""
+    covid_label: str = "covid"
+    """The label that counts as COVID-19 when the product of the heads is scored."""
+    left_out_labels: tuple[str, ...] = ("unlabelled",)
+    """Labels that are neither learned nor scored."""
+    left_out_views: tuple[str, ...] = ("L",)
+    """Views that are neither learned nor scored."""
+    left_out_ages: tuple[str, ...] = ("child",)
+    """Age groups that are neither learned nor scored."""
+    held_out_sources: tuple[str, ...] = ()
+    """Sources that no training film comes from, nor any film that shares a patient or group with them."""
+    calibration_sources: tuple[str, ...] = ()
+    """Held-out sources of which a part calibrates; without any, the validation films calibrate."""
+    calibration_fraction: float = 0.5
+    """Part of the calibration sources that calibrates; the rest tests."""
+    validation_fraction: float = 0.15
+    """Part of the other films that chooses the epoch."""
+    test_fraction: float = 0.15
+    """Part of the other films that chooses nothing."""
+    folder: str = ""
+    """Folder that the manifest's paths are relative to; empty means the manifest's own. Never stored."""
+
+    def __post_init__(self) -> None:
+        for name in ("calibration_fraction", "validation_fraction"):
+            _require(0 < getattr(self, name) < 1, f"{name} must lie between 0 and 1, is {getattr(self, name)}")
+        _require(0 <= self.test_fraction < 1, f"test_fraction must lie in [0, 1), is {self.test_fraction}")
+        _require(self.validation_fraction + self.test_fraction < 1, "no film would be left for training")
+        stray = set(self.calibration_sources) - set(self.held_out_sources)
+        _require(not stray, f"calibration sources must be held out: {sorted(stray)}")
+        _require(self.covid_label in self.labels, f"covid_label {self.covid_label!r} is no label")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """EfficientNet-Lite as MONAI builds it."""
+
+    width: float = 1.0
+    """Width coefficient; 1.0 is Lite0."""
+    depth: float = 1.0
+    """Depth coefficient; 1.0 is Lite0."""
+    dropout: float = 0.2
+    """Dropout before the linear heads."""
+    drop_connect: float = 0.2
+    """Stochastic depth in training."""
+    pretrained: bool = True
+    """Start from ImageNet (Lite0 only); needs the ``train`` extra, and only for training."""
+
+    def __post_init__(self) -> None:
+        _require(self.width > 0 and self.depth > 0, "width and depth must be above 0")
+        _require(0 <= self.dropout < 1 and 0 <= self.drop_connect < 1, "dropout rates must lie in [0, 1)")
+        _require(
+            not self.pretrained or (self.width, self.depth) == (1.0, 1.0), "ImageNet weights are Lite0's alone"
+        )
+
+
+@dataclass(frozen=True)
+class TransformConfig:
+    """How a film becomes the network's input."""
+
+    film_px: int = 128
+    """Every film is first reduced to this size, so that sharpness does not tell its source."""
+    input_px: int = 160
+    """Side of the network's square input."""
+    rotate_deg: float = 12.0
+    """Largest rotation in training."""
+    shift: float = 0.08
+    """Largest shift in training, as part of the side."""
+    zoom: float = 0.15
+    """Largest change of scale in training."""
+    flip: float = 0.5
+    """Probability of a left-right flip in training."""
+    photometric: float = 0.5
+    """Probability of each change of grey values, sharpness and noise in training."""
+    erase: float = 0.5
+    """Probability that rectangles of the film are wiped in training (letters and devices must not carry it)."""
+
+    def __post_init__(self) -> None:
+        _require(self.film_px >= 32, f"film_px must be at least 32, is {self.film_px}")
+        _require(
+            self.input_px >= 32 and self.input_px % 32 == 0, f"input_px must divide by 32, is {self.input_px}"
+        )
+        for name in ("flip", "photometric", "erase"):
+            _require(0 <= getattr(self, name) <= 1, f"{name} is a probability, is {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How long and how fast the network learns."""
+
+    seed: int = 0
+    """Seed of the split, the weights, the draws and the augmentation."""
+    epochs: int = 14
+    """Most epochs; an epoch is ``steps`` batches, not a pass over the data."""
+    steps: int = 50
+    """Batches in an epoch."""
+    batch: int = 32
+    """Films in a batch."""
+    backbone_rate: float = 3e-4
+    """Peak learning rate of the convolutions."""
+    head_rate: float = 3e-3
+    """Peak learning rate of the linear heads."""
+    weight_decay: float = 1e-2
+    """AdamW's decay."""
+    label_smoothing: float = 0.05
+    """Targets are moved by half of this from 0 and 1: the sources' labels are not certain."""
+    warmup: float = 0.1
+    """Part of all steps in which the rate rises; it falls as a cosine after that."""
+    average: float = 0.98
+    """Decay per step of the running average of weights, which is what is validated and kept."""
+    patience: int = 5
+    """Epochs without a better validation figure until training stops."""
+    workers: int = 1
+    """Processes that prepare batches; their number decides the random draws, so it belongs to the run."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "steps", "batch", "patience"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1, is {getattr(self, name)}")
+        _require(self.backbone_rate > 0 and self.head_rate > 0, "learning rates must be above 0")
+        _require(0 < self.average < 1, f"average must lie between 0 and 1, is {self.average}")
+        _require(0 < self.warmup < 1, f"warmup must lie between 0 and 1, is {self.warmup}")
+
+
+@dataclass(frozen=True)
+class DecisionConfig:
+    """How a probability becomes a decision."""
+
+    band_fraction: float = 0.15
+    """Part of the calibration films, those nearest the threshold, for which the model abstains."""
+    prevalence: float | None = None
+    """Share of COVID-19 that the stated probability assumes; None keeps that of the calibration films."""
+    cam_percentile: float = 99.0
+    """Percentile over COVID-19 films of the map's largest value that becomes 1 on the fixed scale."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.band_fraction < 1, f"band_fraction must lie in [0, 1), is {self.band_fraction}")
+        _require(self.prevalence is None or 0 < self.prevalence < 1, "prevalence must lie between 0 and 1")
+        _require(0 < self.cam_percentile <= 100, "cam_percentile must lie in (0, 100]")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole model, apart from its weights."""
+
+    heads: tuple[HeadConfig, ...]
+    """The questions; P(COVID-19) is the product of their answers, then calibrated."""
+    name: str = "cxr-covid"
+    """Name of the model, as results give it."""
+    version: str = "0.1.0"
+    """Version of the model, as results give it."""
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    transforms: TransformConfig = field(default_factory=TransformConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
+
+    def __post_init__(self) -> None:
+        names = [head.name for head in self.heads]
+        _require(bool(names), "a model needs at least one head")
+        _require(len(set(names)) == len(names), f"two heads share a name: {names}")
+        for head in self.heads:
+            stray = {*head.positive, *head.negative} - set(self.data.labels)
+            _require(not stray, f"head {head.name} uses labels that the data do not have: {sorted(stray)}")
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        """Names of the heads in the order of the logits."""
+        return tuple(head.name for head in self.heads)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Return the config as plain JSON values, without the data folder of this machine."""
+    values = dataclasses.asdict(config)
+    del values["data"]["folder"]
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """Build a config from JSON values; missing keys take their defaults.
+
+    Raises
+    ------
+    ValueError
+        If a key is unknown or a value makes no sense.
+    """
+    parts = {
+        "data": DataConfig,
+        "network": NetworkConfig,
+        "transforms": TransformConfig,
+        "schedule": ScheduleConfig,
+        "decision": DecisionConfig,
+    }
+    built: dict[str, Any] = dict(values)
+    for key, kind in parts.items():
+        if key in built:
+            built[key] = _build(kind, built[key], key)
+    built["heads"] = tuple(_build(HeadConfig, head, "heads") for head in built.get("heads", ()))
+    return _build(Config, built, "config")
+
+
+def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    known = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    _require(isinstance(values, Mapping), f"{where}: expected an object, came {type(values).__name__}")
+    _require(set(values) <= known, f"{where}: unknown key {sorted(set(values) - known)}, known: {sorted(known)}")
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return kind(**plain)
+
+
+def config_sha256(config: Config) -> str:
+    """Return the hash of the config's canonical JSON; it names a model together with its weights' hash."""
+    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()
+
+
+def load_config(path: Path) -> Config:
+    """Read a config from a JSON file."""
+    return from_dict(json.loads(path.read_text()))
+
+
+def two_heads() -> Config:
+    """Return the config of the released model: opacity within NIH, COVID-19 given disease within cohen.
+
+    darkcovidnet's COVID-19 films are cohen's in another size: they would tell the answer by their source.
+    cohen's few normal films are asked neither question.
+    """
+    opacity = HeadConfig(
+        name="opacity",
+        positive=("pneumonia",),
+        negative=("normal", "negative", "other"),
+        sources=("rsna", "darkcovidnet"),
+        share=0.7,
+    )
+    covid = HeadConfig(
+        name="covid_given_abnormal",
+        positive=("covid",),
+        negative=("pneumonia", "other"),
+        sources=("cohen",),
+        share=0.3,
+    )
+    data = DataConfig(held_out_sources=("radiography", "hannover"), calibration_sources=("radiography",))
+    return Config(heads=(opacity, covid), data=data)
+
+
+def one_head() -> Config:
+    """Return the config for a manifest of one's own: COVID-19 against every other label."""
+    rest = ("pneumonia", "normal", "other", "negative")
+    return Config(heads=(HeadConfig(name="covid", positive=("covid",), negative=rest),))

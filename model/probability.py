@@ -1,0 +1,48 @@
+"""Logits become P(COVID-19) and a decision: the product of the heads, calibrated."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.checkpoint import Calibration
+
+Decision = Literal["positive", "negative", "indeterminate"]
+Float64 = NDArray[np.float64]
+
+
+def log_odds(probability: Float64 | float) -> Float64:
+    """Return ``log(p / (1 - p))``."""
+    p = np.asarray(probability, np.float64)
+    result: Float64 = np.log(p) - np.log1p(-p)
+    return result
+
+
+def sigmoid(value: Float64 | float) -> Float64:
+    """Return ``1 / (1 + exp(-value))`` without overflow."""
+    result: Float64 = np.exp(-np.logaddexp(0.0, -np.asarray(value, np.float64)))
+    return result
+
+
+def product_log_odds(logits_NK: NDArray[np.floating]) -> Float64:
+    """Return the log-odds, shape N, of the product of the heads' probabilities.
+
+    ``P(COVID-19) = P(opacity) * P(COVID-19 given disease)``; a model of one head gives back its logit.
+    """
+    log_p_N = -np.logaddexp(0.0, -np.asarray(logits_NK, np.float64)).sum(axis=1)
+    # The complement by expm1 keeps its digits when the product is near 1; below -1e-12 it is never 0.
+    log_p_N = np.minimum(log_p_N, -1e-12)
+    result: Float64 = log_p_N - np.log(-np.expm1(log_p_N))
+    return result
+
+
+def calibrated(odds_N: Float64, calibration: Calibration) -> Float64:
+    """Return calibrated probabilities for the log-odds of the product (Platt 1999, slope above 0)."""
+    return sigmoid(calibration.slope * odds_N + calibration.intercept)
+
+
+def decide(probability: float, calibration: Calibration) -> Decision:
+    """Return the decision; inside the band the model abstains."""
+    if probability >= calibration.band_high:
+        return "positive"
+    return "negative" if probability < calibration.band_low else "indeterminate"

@@ -1,0 +1,158 @@
+"""Film to network input, by MONAI transforms: one evaluation transform for training, scoring and serving."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import set_track_meta
+from monai.transforms import (
+    Compose,
+    EnsureChannelFirstd,
+    Lambdad,
+    NormalizeIntensityd,
+    OneOf,
+    RandAdjustContrastd,
+    RandAffined,
+    RandCoarseDropoutd,
+    RandFlipd,
+    RandGaussianNoised,
+    RandGaussianSmoothd,
+    RandHistogramShiftd,
+    Resized,
+    Transform,
+)
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from dicom_io.errors import UnreadablePixels
+from model.config import TransformConfig
+
+IMAGE = "image"
+"""Key of the film in the samples that the transforms take and give."""
+
+# Positions and file names would be carried through every step and read by nobody; plain tensors are faster.
+set_track_meta(False)
+
+
+def load_picture(path: Path) -> NDArray[np.float32]:
+    """Read a PNG or JPEG film.
+
+    Parameters
+    ----------
+    path
+        A grey picture of 8 or 16 bits, or a colour one, whose luminance is taken.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 ``image_HW`` in 0-1: grey value / 255, or / 65535 at 16 bits. Air is taken to be dark.
+
+    Raises
+    ------
+    dicom_io.errors.UnreadablePixels
+        If the file is missing, broken or no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            if picture.mode.startswith("I"):
+                deep = np.asarray(picture, dtype=np.float32)
+                return np.clip(deep / np.float32(65535.0), 0.0, 1.0)
+            return np.asarray(picture.convert("L"), dtype=np.float32) / np.float32(255.0)
+    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnreadablePixels(f"expected a PNG or JPEG picture, {path.name} is none: {error}") from error
+
+
+def load_film(path: Path | str) -> NDArray[np.float32]:
+    """Read a film as float32 ``image_HW`` in 0-1, air dark: DICOM by `dicom_io.pixels`, else `load_picture`.
+
+    Raises
+    ------
+    dicom_io.errors.PermanentError
+        If the film cannot be read.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".dcm", ".dicom"):
+        return load_picture(path)
+    # Only a manifest with DICOM films needs these.
+    from pydicom import dcmread
+
+    from dicom_io.pixels import read_pixels
+
+    return read_pixels(dcmread(path))
+
+
+def _reduce(config: TransformConfig) -> list[Transform]:
+    side = (config.film_px, config.film_px)
+    return [
+        EnsureChannelFirstd(IMAGE, channel_dim="no_channel"),
+        # "area" averages whole pixels: the answer does not hang on how sharp a detector is.
+        Resized(IMAGE, spatial_size=side, mode="area"),
+        # Brightness and contrast depend on maker and window: each film gets mean 0 and deviation 1.
+        NormalizeIntensityd(IMAGE),
+    ]
+
+
+def _present(config: TransformConfig) -> list[Transform]:
+    side = (config.input_px, config.input_px)
+    return [
+        Resized(IMAGE, spatial_size=side, mode="bilinear"),
+        # ImageNet's filters want three channels, at about half of this deviation.
+        Lambdad(IMAGE, func=_to_three_channels),
+    ]
+
+
+def _to_three_channels(film_1HW: torch.Tensor) -> torch.Tensor:
+    # Some random transforms hand on a MetaTensor whatever was set above.
+    plain_1HW = film_1HW.as_subclass(torch.Tensor)
+    return (plain_1HW * 0.5).expand(3, -1, -1)
+
+
+def evaluation_transform(config: TransformConfig, *, from_path: bool = False) -> Compose:
+    """Return the transform of scoring and serving: ``{"image": image_HW}`` to ``{"image": float32 tensor_CHW}``.
+
+    The film is squeezed into a square whole, so that a map of the square covers exactly the film. With
+    `from_path` the image is given as a path and read by `load_film` first.
+    """
+    read = [Lambdad(IMAGE, func=load_film)] if from_path else []
+    return Compose([*read, *_reduce(config), *_present(config)])
+
+
+def training_transform(config: TransformConfig) -> Compose:
+    """Return the evaluation transform for paths, with random changes between its two halves.
+
+    Its steps before the first random one are the same each time: `monai.data.CacheDataset` keeps their result.
+    """
+    return Compose([Lambdad(IMAGE, func=load_film), *_reduce(config), *_augment(config), *_present(config)])
+
+
+def _augment(config: TransformConfig) -> list[Transform]:
+    angle = float(np.deg2rad(config.rotate_deg))
+    shift_px = config.shift * config.film_px
+    hole_px = config.film_px // 4
+    chance = config.photometric
+    blur_or_noise = OneOf(
+        [
+            RandGaussianSmoothd(IMAGE, prob=1.0, sigma_x=(0.3, 1.2), sigma_y=(0.3, 1.2)),
+            RandGaussianNoised(IMAGE, prob=1.0, std=0.12),
+        ]
+    )
+    return [
+        RandFlipd(IMAGE, prob=config.flip, spatial_axis=1),
+        RandAffined(
+            IMAGE,
+            prob=0.9,
+            rotate_range=angle,
+            translate_range=shift_px,
+            scale_range=config.zoom,
+            shear_range=0.08,
+            mode="bilinear",
+            padding_mode="border",
+        ),
+        RandHistogramShiftd(IMAGE, prob=chance, num_control_points=(4, 8)),
+        RandAdjustContrastd(IMAGE, prob=chance, gamma=(0.6, 1.7)),
+        *([blur_or_noise] if chance > 0 else []),
+        RandCoarseDropoutd(
+            IMAGE, holes=1, max_holes=6, spatial_size=4, max_spatial_size=hole_px, fill_value=0.0, prob=config.erase
+        ),
+        NormalizeIntensityd(IMAGE),
+    ]
