@@ -130,7 +130,7 @@ def _check_against_header(codestream: CodestreamHeader, runner: DecodeRunner) ->
     found = (codestream.rows, codestream.columns, codestream.samples)
     if found != announced:
         raise UnreadablePixels(
-            f"expected {announced} rows, columns and samples, as the header says, in the codestream came {found}"
+            f"expected {announced} rows, columns and samples, as in the header, the codestream has {found}"
         )
     if not 1 <= codestream.precision <= runner.bits_allocated:
         raise UnreadablePixels(

@@ -1,0 +1,299 @@
+"""What we keep of a study, a series and an instance, and how a file becomes a data set safely."""
+
+import re
+import struct
+import zlib
+from dataclasses import dataclass, field
+from datetime import date
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset, config, dcmread
+from pydicom.dataset import FileDataset
+from pydicom.filereader import read_dataset as read_elements
+from pydicom.multival import MultiValue
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from dicom_io.errors import NotDicom, StorageError
+
+OWN_MANUFACTURER = "cxr-worker"
+"""Manufacturer (0008,0070) of every object that we write; the loop guard knows our output by it."""
+
+MAX_FILE_BYTES = 512 * 2**20
+"""Largest file that is read, and largest data set that a deflated one may become."""
+
+MAX_AGE_YEARS = 120.0
+"""An age above this is a placeholder, such as the birth date 18000101."""
+
+PARSE_FAILURES = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    NameError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What pydicom raises on damaged or hostile data sets: RecursionError is a RuntimeError, UnboundLocalError a
+NameError, every decoding error a ValueError."""
+
+_UID_PATTERN = re.compile(r"[0-9.]{1,64}")
+_AGE_PATTERN = re.compile(r"(\d{1,3})([DWMY]?)")
+_DATE_PATTERN = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
+_YEARS_PER_UNIT = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0, "": 1.0}
+
+
+def is_valid_uid(text: str) -> bool:
+    """Return whether the text has only digits and dots, 1 to 64 of them (PS3.5 9.1).
+
+    Leading zeros and empty components are tolerated: hospitals have them, and they harm nothing.
+    """
+    return _UID_PATTERN.fullmatch(text) is not None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the database keeps of one instance; None or () where the data set says nothing readable.
+
+    Text is Unicode, without NUL characters. Nothing that could name a patient is in `repr`.
+    """
+
+    sop_class_uid: str | None = None
+    sop_instance_uid: str | None = None
+    study_instance_uid: str | None = None
+    series_instance_uid: str | None = None
+    transfer_syntax_uid: str | None = None
+    modality: str | None = None
+    manufacturer: str | None = None
+    image_type: tuple[str, ...] = ()
+    body_part_examined: str | None = None
+    view_position: str | None = None
+    burned_in_annotation: str | None = None
+    photometric_interpretation: str | None = None
+    rows: int | None = None
+    columns: int | None = None
+    number_of_frames: int | None = None
+    study_date: str | None = None
+    """As sent, normally YYYYMMDD."""
+    study_time: str | None = None
+    """As sent, normally HHMMSS."""
+    patient_id: str | None = field(default=None, repr=False)
+    issuer_of_patient_id: str | None = field(default=None, repr=False)
+    patient_name: str | None = field(default=None, repr=False)
+    """As in the data set, components separated by ^, groups by =."""
+    patient_birth_date: str | None = field(default=None, repr=False)
+    patient_sex: str | None = field(default=None, repr=False)
+    patient_age_years: float | None = field(default=None, repr=False)
+    """From PatientAge, else from birth and study date; None when neither is possible."""
+    accession_number: str | None = field(default=None, repr=False)
+    study_description: str | None = field(default=None, repr=False)
+    series_description: str | None = field(default=None, repr=False)
+
+
+_TEXT_FIELDS = {
+    "sop_class_uid": "SOPClassUID",
+    "sop_instance_uid": "SOPInstanceUID",
+    "study_instance_uid": "StudyInstanceUID",
+    "series_instance_uid": "SeriesInstanceUID",
+    "modality": "Modality",
+    "manufacturer": "Manufacturer",
+    "body_part_examined": "BodyPartExamined",
+    "view_position": "ViewPosition",
+    "burned_in_annotation": "BurnedInAnnotation",
+    "photometric_interpretation": "PhotometricInterpretation",
+    "study_date": "StudyDate",
+    "study_time": "StudyTime",
+    "patient_id": "PatientID",
+    "issuer_of_patient_id": "IssuerOfPatientID",
+    "patient_name": "PatientName",
+    "patient_birth_date": "PatientBirthDate",
+    "patient_sex": "PatientSex",
+    "accession_number": "AccessionNumber",
+    "study_description": "StudyDescription",
+    "series_description": "SeriesDescription",
+}
+_NUMBER_FIELDS = {"rows": "Rows", "columns": "Columns", "number_of_frames": "NumberOfFrames"}
+
+
+def read_header(dataset: Dataset) -> Header:
+    """Return what we keep of a data set; a value that is missing or invalid becomes None, never an error.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+        Any data set, with or without `file_meta`, in any character set. Text without a declared character
+        set that is valid UTF-8 is read as UTF-8.
+    """
+    values: dict[str, Any] = {name: read_text(dataset, keyword) for name, keyword in _TEXT_FIELDS.items()}
+    values |= {name: _read_integer(dataset, keyword) for name, keyword in _NUMBER_FIELDS.items()}
+    return Header(
+        image_type=read_texts(dataset, "ImageType"),
+        transfer_syntax_uid=read_text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID"),
+        patient_age_years=read_age_years(dataset),
+        **values,
+    )
+
+
+def read_value(dataset: Dataset, keyword: str) -> Any:
+    """Return an attribute's value, or None when it is missing, empty or cannot be decoded.
+
+    pydicom decodes a value when it is first asked for, so that each access may fail.
+    """
+    try:
+        with config.disable_value_validation():  # its warnings repeat values, and those may be names
+            value = dataset.get(keyword)
+    except PARSE_FAILURES:
+        return None
+    return None if value is None or value == "" else value
+
+
+def read_texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return all values of an attribute as stripped Unicode text, without NUL characters; () if none."""
+    value = read_value(dataset, keyword)
+    if value is None or isinstance(value, bytes):
+        return ()
+    undeclared = not read_value(dataset, "SpecificCharacterSet")
+    try:
+        texts = [str(part) for part in (value if isinstance(value, MultiValue | list) else [value])]
+    except PARSE_FAILURES:
+        return ()
+    return tuple(_clean(_as_utf8(text) if undeclared else text) for text in texts)
+
+
+def read_text(dataset: Dataset, keyword: str) -> str | None:
+    """Return an attribute as Unicode text, several values joined by a backslash as DICOM writes them."""
+    return "\\".join(read_texts(dataset, keyword)) or None
+
+
+def _as_utf8(text: str) -> str:
+    """Undo that pydicom reads bytes without a declared character set as Latin-1, if they are UTF-8."""
+    try:
+        return text.encode("iso8859-1").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
+def _clean(text: str) -> str:
+    # PostgreSQL stores neither NUL nor lone surrogates.
+    return text.replace("\0", "").encode("utf-8", errors="replace").decode("utf-8").strip()
+
+
+def _read_integer(dataset: Dataset, keyword: str) -> int | None:
+    value = read_value(dataset, keyword)
+    try:
+        return None if value is None else int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def read_age_years(dataset: Dataset) -> float | None:
+    """Return the patient's age at the time of the study in years; None when missing or impossible.
+
+    PatientAge counts first, also without its unit (`62`), as some devices write it. When it is missing,
+    impossible or zero, the completed years from birth to study count.
+    """
+    stated = _stated_age_years(read_text(dataset, "PatientAge"))
+    if stated:
+        return stated
+    born = _read_date(dataset, "PatientBirthDate")
+    taken = _read_date(dataset, "StudyDate") or _read_date(dataset, "AcquisitionDate")
+    if born is None or taken is None or taken < born:
+        return stated
+    years = float(taken.year - born.year - ((taken.month, taken.day) < (born.month, born.day)))
+    return years if years <= MAX_AGE_YEARS else stated
+
+
+def _stated_age_years(text: str | None) -> float | None:
+    match = _AGE_PATTERN.fullmatch(text or "")
+    if match is None:
+        return None
+    years = int(match[1]) * _YEARS_PER_UNIT[match[2]]
+    return years if years <= MAX_AGE_YEARS else None
+
+
+def _read_date(dataset: Dataset, keyword: str) -> date | None:
+    match = _DATE_PATTERN.fullmatch(read_text(dataset, keyword) or "")
+    try:
+        return None if match is None else date(int(match[1]), int(match[2]), int(match[3]))
+    except ValueError:
+        return None
+
+
+def read_dataset(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> FileDataset:
+    """Read a DICOM file (PS3.10) whole, with bounds on what it may cost.
+
+    Parameters
+    ----------
+    path : Path
+        A file with preamble and file meta information. Nothing refers to it afterwards: no value is read
+        later.
+    max_bytes : int
+        Largest file, and largest data set after inflation.
+
+    Returns
+    -------
+    pydicom.dataset.FileDataset
+        The data set, its `file_meta` as in the file. Values are decoded, and may fail, when first used.
+
+    Raises
+    ------
+    NotDicom
+        If it is no DICOM file, is damaged where it must be parsed, or exceeds `max_bytes`.
+    StorageError
+        If the file cannot be opened or read.
+
+    Notes
+    -----
+    A deflated data set (PS3.5 A.5) is inflated here, up to the bound, before pydicom sees it: pydicom
+    inflates without one, and a file of 1 MB may hold 1 GB.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise StorageError(f"expected a readable file, came {type(error).__name__}") from error
+    if len(data) > max_bytes:
+        raise NotDicom(f"expected a file of at most {max_bytes} bytes, came a larger one")
+    if data[128:132] != b"DICM":
+        raise NotDicom("expected a DICOM file (PS3.10): the prefix DICM after 128 bytes is missing")
+    try:
+        with config.disable_value_validation():
+            return _parse(data, max_bytes)
+    except PARSE_FAILURES as error:
+        raise NotDicom(f"expected a DICOM data set, parsing failed with {type(error).__name__}") from error
+
+
+def _parse(data: bytes, max_bytes: int) -> FileDataset:
+    start = _data_set_start(data)
+    dataset = dcmread(BytesIO(data[:start]))
+    if dataset.file_meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return dcmread(BytesIO(data))
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = inflater.decompress(data[start:], max_bytes + 1)
+    if len(inflated) > max_bytes:
+        raise NotDicom(f"expected a deflated data set of at most {max_bytes} bytes, it inflates to more")
+    if not inflater.eof:
+        raise NotDicom("expected a whole deflated data set, it is cut off")
+    elements = read_elements(BytesIO(inflated), is_implicit_VR=False, is_little_endian=True)
+    whole = FileDataset(
+        BytesIO(), elements, dataset.preamble, dataset.file_meta, is_implicit_VR=False, is_little_endian=True
+    )
+    whole.set_original_encoding(False, True, elements.original_character_set)
+    return whole
+
+
+def _data_set_start(data: bytes) -> int:
+    """Return where the file meta information ends: elements of group 2, always Explicit VR Little Endian."""
+    position = 132
+    while data[position : position + 2] == b"\x02\x00":
+        if data[position + 4 : position + 6] in (b"OB", b"UN", b"UT", b"SQ"):
+            (length,) = struct.unpack_from("<I", data, position + 8)
+            position += 12 + length
+        else:
+            (length,) = struct.unpack_from("<H", data, position + 6)
+            position += 8 + length
+    return position
