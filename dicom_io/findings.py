@@ -1,4 +1,4 @@
-"""What was found on one film, in the words of DICOM; filled by the worker, written out by report and capture."""
+"""What was found on one film, in the words of DICOM; the worker fills it, report and capture write it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +26,8 @@ class Algorithm:
     weights_sha256: str
     """Hash of the weights file, hexadecimal, lower case."""
     parameters: tuple[str, ...] = ()
-    """One line each: threshold, abstain band, input size, calibration, prevalence, backend."""
+    """One line each for what no other field says: input size, calibration, prevalence at training and the
+    one assumed, backend. The report itself adds the weights hash, the threshold and the abstain band."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Finding:
     """Lower limit of the abstain band, 0-1; equal to `band_high` when there is none."""
     band_high: float
     """Upper limit of the abstain band, 0-1."""
+
+    @property
+    def percent(self) -> str:
+        """The probability in percent with one decimal, as every object writes it: `87.3`."""
+        return f"{self.probability * 100:.1f}"
 
 
 @dataclass(frozen=True)

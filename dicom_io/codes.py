@@ -1,0 +1,69 @@
+"""Every coded concept that we write, with its meaning.
+
+Codes come from DICOM (PS3.16 annex D, designator DCM), SNOMED CT (SCT), UCUM, RFC 5646 and, where none of
+these has the concept, from our own scheme `99CXRW` (PS3.16 section 8.2: designators that begin with 99 are
+private). Own codes keep their value and meaning for ever; a changed meaning gets a new value.
+"""
+
+from typing import Final
+
+from pydicom.sr.coding import Code
+
+from dicom_io.findings import Presence
+
+OWN_SCHEME: Final = "99CXRW"
+OWN_SCHEME_NAME: Final = "Local codes of cxr-worker"
+
+# What was judged.
+COVID_19: Final = Code("840539006", "SCT", "COVID-19")
+PROBABILITY_OF_COVID_19: Final = Code("PROBCOVID", OWN_SCHEME, "Probability of COVID-19")
+"""P(COVID-19) whatever the decision: "Certainty of Finding" under "Absent" would read both ways."""
+PERCENT: Final = Code("%", "UCUM", "Percent")
+LUNG: Final = Code("39607008", "SCT", "Lung")
+BILATERAL: Final = Code("51440002", "SCT", "Bilateral")
+
+PRESENCE: Final[dict[Presence, Code]] = {
+    Presence.PRESENT: Code("52101004", "SCT", "Present"),
+    Presence.ABSENT: Code("272519000", "SCT", "Absent"),
+    Presence.UNDETERMINED: Code("373068000", "SCT", "Undetermined"),
+}
+"""The qualitative evaluation, one code per decision."""
+
+# How the report is framed.
+IMAGING_MEASUREMENT_REPORT: Final = Code("126000", "DCM", "Imaging Measurement Report")
+ENGLISH: Final = Code("en-US", "RFC5646", "English (United States)")
+IMAGING_PROCEDURE: Final = Code("363679005", "SCT", "Imaging procedure")
+PLAIN_CHEST_XRAY: Final = Code("399208008", "SCT", "Plain chest X-ray")
+QUALITATIVE_EVALUATIONS: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
+COMMENT: Final = Code("121106", "DCM", "Comment")
+
+# The image library (TID 1600, 1602, 1603).
+IMAGE_LIBRARY: Final = Code("111028", "DCM", "Image Library")
+IMAGE_LIBRARY_GROUP: Final = Code("126200", "DCM", "Image Library Group")
+SOURCE: Final = Code("260753009", "SCT", "Source")
+HEAT_MAP: Final = Code("HEATMAP", OWN_SCHEME, "Heat map of the algorithm")
+"""Names the secondary capture in the image library, so that nobody takes it for a source."""
+MODALITY: Final = Code("121139", "DCM", "Modality")
+MODALITIES: Final[dict[str, Code]] = {
+    "CR": Code("CR", "DCM", "Computed Radiography"),
+    "DX": Code("DX", "DCM", "Digital Radiography"),
+}
+RADIOGRAPHY: Final = Code("RG", "DCM", "Radiographic imaging")
+"""Acquisition modality of a film whose header says neither; CID 29 has no "other"."""
+STUDY_DATE: Final = Code("111060", "DCM", "Study Date")
+STUDY_TIME: Final = Code("111061", "DCM", "Study Time")
+CONTENT_DATE: Final = Code("111018", "DCM", "Content Date")
+CONTENT_TIME: Final = Code("111019", "DCM", "Content Time")
+ACQUISITION_DATE: Final = Code("126201", "DCM", "Acquisition Date")
+ACQUISITION_TIME: Final = Code("126202", "DCM", "Acquisition Time")
+PIXEL_DATA_ROWS: Final = Code("110910", "DCM", "Pixel Data Rows")
+PIXEL_DATA_COLUMNS: Final = Code("110911", "DCM", "Pixel Data Columns")
+PATIENT_ORIENTATION_ROW: Final = Code("111044", "DCM", "Patient Orientation Row")
+PATIENT_ORIENTATION_COLUMN: Final = Code("111043", "DCM", "Patient Orientation Column")
+HORIZONTAL_PIXEL_SPACING: Final = Code("111026", "DCM", "Horizontal Pixel Spacing")
+VERTICAL_PIXEL_SPACING: Final = Code("111066", "DCM", "Vertical Pixel Spacing")
+PIXELS: Final = Code("{pixels}", "UCUM", "Pixels")
+MILLIMETRE: Final = Code("mm", "UCUM", "millimeter")
+
+# The secondary capture.
+SOURCE_FOR_PROCESSING: Final = Code("121322", "DCM", "Source image for image processing operation")
