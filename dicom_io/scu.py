@@ -1,0 +1,216 @@
+"""Send results and ask for them: C-STORE and C-FIND as SCU (PS3.4 annexes B and C)."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pynetdicom import AE
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StudyRootQueryRetrieveInformationModelFind,
+    Verification,
+)
+
+from dicom_io.errors import DestinationError
+
+log = logging.getLogger(__name__)
+
+EXPLICIT_LE = "1.2.840.10008.1.2.1"
+IMPLICIT_LE = "1.2.840.10008.1.2"
+PENDING = (0xFF00, 0xFF01)
+
+
+class Outcome(StrEnum):
+    """What follows from a C-STORE status."""
+
+    SENT = "sent"
+    """The destination has it."""
+    DUPLICATE = "duplicate"
+    """It says that it has it already: ask, and compare."""
+    AGAIN = "again"
+    """Try again later."""
+    AGAIN_ALARM = "again_alarm"
+    """Try again later, and tell an administrator."""
+    AGAIN_FOR_A_DAY = "again_for_a_day"
+    """Try again for 24 hours, then give up."""
+    NEVER = "never"
+    """This object will not be taken in this form."""
+
+
+STATUS_TABLE: tuple[tuple[int, int, Outcome, str], ...] = (
+    (0x0000, 0x0000, Outcome.SENT, "success"),
+    (0xB000, 0xB000, Outcome.SENT, "warning: coercion of data elements"),
+    (0xB006, 0xB006, Outcome.SENT, "warning: elements discarded"),
+    (0xB007, 0xB007, Outcome.SENT, "warning: data set does not match SOP class"),
+    (0x0111, 0x0111, Outcome.DUPLICATE, "duplicate SOP instance"),
+    (0x0110, 0x0110, Outcome.AGAIN, "processing failure"),
+    (0xA700, 0xA7FF, Outcome.AGAIN, "refused: out of resources"),
+    (0x0124, 0x0124, Outcome.AGAIN_ALARM, "refused: not authorised"),
+    (0x0122, 0x0122, Outcome.NEVER, "refused: SOP class not supported"),
+    (0xA900, 0xA9FF, Outcome.NEVER, "error: data set does not match SOP class"),
+    (0xC000, 0xCFFF, Outcome.AGAIN_FOR_A_DAY, "error: cannot understand"),
+)
+"""First and last status, what follows, and the words (PS3.4 table B.2-1, PS3.7 annex C)."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A DICOM peer, and how we call ourselves there."""
+
+    aet: str
+    host: str
+    port: int
+    calling_aet: str
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class StoreAnswer:
+    """The answer to one C-STORE."""
+
+    status: int
+    outcome: Outcome
+    text: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """By what a read-back recognises an object."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+
+
+class Unanswered(DestinationError):
+    """The object was on its way and no answer came: it may be there, or not."""
+
+
+def outcome_of(status: int) -> tuple[Outcome, str]:
+    """Look the status up; any unknown one is tried again."""
+    for first, last, outcome, words in STATUS_TABLE:
+        if first <= status <= last:
+            return outcome, words
+    return Outcome.AGAIN, "unknown status"
+
+
+def store(target: Target, encoded: bytes) -> StoreAnswer:
+    """Send one part-10 object by C-STORE.
+
+    Explicit and Implicit VR Little Endian are proposed in contexts of their own (PS3.5 section 10.1).
+
+    Raises
+    ------
+    DestinationError
+        No association, or the class was not accepted for any reason that may pass.
+    Unanswered
+        The association broke between request and answer.
+    """
+    dataset = dcmread(BytesIO(encoded))
+    sop_class = str(dataset.SOPClassUID)
+    with _association(target, [(sop_class, EXPLICIT_LE), (sop_class, IMPLICIT_LE)]) as association:
+        if not association.accepted_contexts:
+            return StoreAnswer(0x0122, Outcome.NEVER, "SOP class not accepted at association")
+        response = association.send_c_store(dataset)
+    if "Status" not in response:
+        raise Unanswered(f"{target.aet}@{target.host}:{target.port}: expected an answer to C-STORE, got none")
+    status = int(response.Status)
+    outcome, words = outcome_of(status)
+    comment = str(response.get("ErrorComment", ""))[:64]
+    return StoreAnswer(status, outcome, f"{words}; {comment}" if comment else words)
+
+
+def send_file(target: Target, path: Path) -> StoreAnswer:
+    """Send a DICOM file as it is stored, in its own transfer syntax.
+
+    Raises
+    ------
+    DestinationError
+        No association, context not accepted, or no answer.
+    """
+    dataset = dcmread(path)
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    with _association(target, [(str(dataset.SOPClassUID), syntax)]) as association:
+        if not association.accepted_contexts:
+            return StoreAnswer(0x0122, Outcome.NEVER, "SOP class or transfer syntax not accepted")
+        response = association.send_c_store(dataset)
+    if "Status" not in response:
+        raise Unanswered(f"{target.aet}@{target.host}:{target.port}: expected an answer to C-STORE, got none")
+    outcome, words = outcome_of(int(response.Status))
+    return StoreAnswer(int(response.Status), outcome, words)
+
+
+def find(target: Target, identity: Identity) -> bool:
+    """Ask by C-FIND at image level whether the peer holds exactly this object.
+
+    Raises
+    ------
+    DestinationError
+        The peer could not be asked, or holds another object under this SOP Instance UID.
+    """
+    query = Dataset()
+    query.QueryRetrieveLevel = "IMAGE"
+    query.StudyInstanceUID = identity.study_instance_uid
+    query.SeriesInstanceUID = identity.series_instance_uid
+    query.SOPInstanceUID = identity.sop_instance_uid
+    query.SOPClassUID = ""
+    model = StudyRootQueryRetrieveInformationModelFind
+    with _association(target, [(str(model), EXPLICIT_LE), (str(model), IMPLICIT_LE)]) as association:
+        if not association.accepted_contexts:
+            raise DestinationError(f"{target.aet}: expected C-FIND (Study Root) to be accepted, it is not")
+        answers = [
+            (s, identifier) for s, identifier in association.send_c_find(query, model) if "Status" in s
+        ]
+    if not answers or (answers[-1][0].Status not in (0x0000, *PENDING)):
+        raise DestinationError(f"{target.aet}: expected an answer to C-FIND, got a failure")
+    matches = [
+        identifier for status, identifier in answers if status.Status in PENDING and identifier is not None
+    ]
+    for match in matches:
+        found_class = str(match.get("SOPClassUID", "") or identity.sop_class_uid)
+        if str(match.get("SOPInstanceUID", "")) == identity.sop_instance_uid:
+            if found_class != identity.sop_class_uid:
+                raise DestinationError(f"{target.aet}: holds an object of class {found_class} under our UID")
+            return True
+    return False
+
+
+def echo(target: Target) -> bool:
+    """Whether the peer answers C-ECHO."""
+    try:
+        with _association(target, [(str(Verification), IMPLICIT_LE)]) as association:
+            response = association.send_c_echo()
+    except DestinationError:
+        return False
+    return "Status" in response and int(response.Status) == 0
+
+
+@contextmanager
+def _association(target: Target, contexts: list[tuple[str, str]]) -> Iterator[Any]:
+    """Open an association, and release it whatever happens."""
+    entity = AE(ae_title=target.calling_aet)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = target.timeout_s
+    entity.connection_timeout = target.timeout_s
+    for abstract, syntax in contexts:
+        entity.add_requested_context(abstract, syntax)
+    association = entity.associate(target.host, target.port, ae_title=target.aet)
+    if not association.is_established:
+        if association.is_rejected:
+            raise DestinationError(f"{target.aet}@{target.host}:{target.port}: association rejected")
+        # With no context accepted pynetdicom aborts: that is an answer, and the caller sees it.
+        if not association.rejected_contexts:
+            raise DestinationError(
+                f"{target.aet}@{target.host}:{target.port}: no association, nobody answers"
+            )
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()

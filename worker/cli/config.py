@@ -1,0 +1,51 @@
+"""Print the effective settings, each with where it came from; secrets are not shown."""
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+from sqlalchemy.engine import make_url
+
+from worker import settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of form."""
+    parser.add_argument("--json", action="store_true", help="one JSON object: key to value and source")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print each key, its value and its source."""
+    loaded = settings.load(os.environ)
+    rows = [
+        (key, _shown(key, value), loaded.sources.get(key, "default")) for key, value in _flat(loaded.settings)
+    ]
+    if options.json:
+        json.dump(
+            {key: {"value": value, "source": source} for key, value, source in rows}, sys.stdout, indent=2
+        )
+        print()
+        return 0
+    width = max(len(key) for key, _, _ in rows)
+    for key, value, source in rows:
+        print(f"{key:<{width}}  {json.dumps(value)}  # {source}")
+    return 0
+
+
+def _flat(current: settings.Settings) -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in current.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            pairs += [(f"{key}.{inner}", shown) for inner, shown in value.items()]
+        else:
+            pairs.append((key, value))
+    return pairs
+
+
+def _shown(key: str, value: Any) -> Any:
+    """URLs can hold a password: it is replaced."""
+    if key.endswith("_url") and value:
+        return make_url(value).render_as_string(hide_password=True)
+    return value

@@ -1,0 +1,44 @@
+"""Run the DICOM listener and the relay that rings the workers."""
+
+import argparse
+import logging
+import signal
+from threading import Event
+
+from worker import context, logs, schema
+from worker.receiver import Receiver
+from worker.sweeper import Relay
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """No options of its own."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Clear what a kill left behind, listen, and ring until SIGTERM or Ctrl-C."""
+    current = context.get()
+    settings = current.settings
+    logs.configure(settings.log_level)
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    schema.prepare(current.engine, settings)
+    relay = Relay(current)
+    receiver = Receiver(settings, current.engine, relay.wake)
+    removed, adopted = receiver.recover()
+    if removed or adopted:
+        log.info("after a stop: %d unfinished files removed, %d films given their row", removed, adopted)
+    if not settings.sender:
+        log.warning("no [[sender]] is configured: every association will be rejected")
+    if not settings.destination:
+        log.warning("no [[destination]] is configured: results stay in the database")
+    done = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: done.set())
+    listener = receiver.listener()
+    relay.start()
+    listener.start()
+    done.wait()
+    listener.stop()
+    relay.stop()
+    return 0

@@ -1,0 +1,24 @@
+"""Take up again what was given up: a dead film's analysis, or its dead deliveries."""
+
+import argparse
+
+from worker import context, database
+from worker.queries import ledger
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which films."""
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("image_id", nargs="*", type=int, default=[], help="as `status` and `results` show it")
+    which.add_argument("--all-dead", action="store_true", help="every film that is dead")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Reopen each film."""
+    current = context.get()
+    with database.write(current.engine) as session:
+        chosen = options.image_id or [image.id for image in ledger.dead_images(session)]
+        for image_id in chosen:
+            state = ledger.retry(session, image_id, actor=f"{current.settings.node_id}/operator")
+            print(f"image {image_id}: {state}")
+    return 0

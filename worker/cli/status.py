@@ -1,0 +1,110 @@
+"""Show where everything stands: ledger, deliveries, queues, and who was turned away."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dicom_io import scu
+from dicom_io.scu import Target
+from worker import broker, context, database
+from worker.queries import ledger
+from worker.settings import Settings
+from worker.states import ImageState
+
+QUEUES = ("analyse", "deliver")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of form."""
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the state of the installation."""
+    state = collect(context.get())
+    if options.json:
+        json.dump(state, sys.stdout, indent=2, default=str)
+        print()
+    else:
+        show(state, Console())
+    return 0
+
+
+def collect(current: context.Context) -> dict[str, Any]:
+    """Gather everything that `status` tells."""
+    settings = current.settings
+    with database.read(current.engine) as session:
+        counted = ledger.ledger(session)
+        deliveries = ledger.deliveries(session)
+        rejections = ledger.rejections(session)
+        dead = ledger.dead_images(session)
+    return {
+        "listener": {
+            "address": f"{settings.listener.aet}@{settings.listener.host}:{settings.listener.port}",
+            "answers": _listener_answers(settings),
+        },
+        "queues": broker.queue_lengths(settings.effective_broker_url, QUEUES),
+        "received": counted.received,
+        "images": {state.value: counted.count(state) for state in ImageState},
+        "deliveries": [{"destination": d, "state": s, "count": n} for d, s, n in deliveries],
+        "dead": [{"image_id": i.id, "reason": i.reason, "detail": i.reason_detail} for i in dead],
+        "rejections": [
+            {
+                "calling_aet": r.calling_aet,
+                "host": r.calling_host,
+                "reason": r.reason,
+                "detail": r.detail,
+                "count": r.count,
+                "last_at": r.last_at.isoformat(),
+                "to_admit": admitting_lines(r.calling_aet, r.calling_host)
+                if r.reason == "unknown_sender"
+                else None,
+            }
+            for r in rejections
+        ],
+    }
+
+
+def admitting_lines(aet: str, host: str) -> str:
+    """The lines of configuration that would let this sender in."""
+    # json.dumps writes a string that TOML reads, whatever the peer put into its title.
+    return f"[[sender]]\naet = {json.dumps(aet)}\nhost = {json.dumps(host)}"
+
+
+def show(state: dict[str, Any], console: Console) -> None:
+    """Print as tables."""
+    listener, queues = state["listener"], state["queues"]
+    console.print(
+        f"listener {listener['address']}: {'answers' if listener['answers'] else 'does not answer'}"
+    )
+    console.print(f"broker: {queues if queues is not None else 'does not answer'}", markup=False)
+    images = Table("received", *state["images"], title="images")
+    images.add_row(str(state["received"]), *(str(n) for n in state["images"].values()))
+    console.print(images)
+    if state["deliveries"]:
+        deliveries = Table("destination", "state", "count", title="deliveries")
+        for row in state["deliveries"]:
+            deliveries.add_row(row["destination"], row["state"], str(row["count"]))
+        console.print(deliveries)
+    for row in state["dead"]:
+        console.print(f"dead: image {row['image_id']}: {row['reason']}: {row['detail']}", markup=False)
+        console.print(f"  try again with: cxr-worker retry {row['image_id']}", markup=False)
+    for row in state["rejections"]:
+        who = f"{row['calling_aet']!r} from {row['host']}"
+        console.print(f"turned away {row['count']} x: {who}: {row['detail']}", markup=False)
+        if row["to_admit"]:
+            console.print("  to admit it, add to the configuration and restart:", markup=False)
+            console.print("\n".join(f"    {line}" for line in row["to_admit"].splitlines()), markup=False)
+
+
+def _listener_answers(settings: Settings) -> bool:
+    """Ask by C-ECHO, under the title of a sender that is let in; a listener without senders only rejects."""
+    admitted = next((s.aet for s in settings.sender if s.host in (None, "127.0.0.1")), None)
+    if admitted is None:
+        return False
+    listener = settings.listener
+    return scu.echo(Target(listener.aet, listener.host, listener.port, admitted, timeout_s=3))

@@ -1,0 +1,20 @@
+"""Run everything on this machine: broker, listener and workers, watched and restarted."""
+
+import argparse
+
+from worker import context, logs, schema
+from worker.supervisor import Supervisor
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """No options of its own."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prepare the database, then supervise until SIGTERM or Ctrl-C."""
+    current = context.get()
+    logs.configure(current.settings.log_level)
+    current.settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    schema.prepare(current.engine, current.settings)
+    current.engine.dispose()
+    return Supervisor(current.settings).run()

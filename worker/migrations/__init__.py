@@ -1,0 +1,1 @@
+"""Numbered Alembic revisions; `worker.schema` runs them."""

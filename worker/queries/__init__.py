@@ -1,0 +1,1 @@
+"""Every statement against the tables, one module per subject."""

@@ -1,0 +1,265 @@
+"""The outbox: one row per result and destination, claimed under a lease, until its proof."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy.orm import Session
+
+from dicom_io.scu import Identity
+from worker import database
+from worker.queries.images import LostLease, move
+from worker.states import DeliveryState, ImageState, check_delivery
+from worker.tables import Analysis, Delivery, Event, Image, Result
+
+AWAY = "destination away"
+"""Reason of what waits for a destination that does not answer, whoever tried it last."""
+
+
+@dataclass(frozen=True)
+class DeliveryClaim:
+    """The right to send one result to one destination, and all that is needed for it."""
+
+    delivery_id: int
+    token: str
+    destination: str
+    state: DeliveryState
+    attempt: int
+    unanswered: bool
+    """An earlier send began and its answer was never seen."""
+    age: timedelta
+    """Since the result was made."""
+    sha256: str
+    identity: Identity
+
+
+def claim(session: Session, delivery_id: int, *, lease_s: float) -> DeliveryClaim | None:
+    """Take the lease on a delivery that is work; None when it is done, not due, or somebody else's."""
+    moment = database.now(session)
+    delivery = session.scalar(
+        select(Delivery)
+        .where(Delivery.id == delivery_id, _is_work(), Delivery.due_at <= moment)
+        .where(or_(Delivery.lease_until.is_(None), Delivery.lease_until < moment))
+        .with_for_update(skip_locked=True)
+    )
+    if delivery is None:
+        return None
+    result = session.get_one(Result, delivery.result_id)
+    token = uuid4().hex
+    taken = DeliveryClaim(
+        delivery_id=delivery.id,
+        token=token,
+        destination=delivery.destination,
+        state=DeliveryState(delivery.state),
+        attempt=delivery.attempts + 1,
+        unanswered=delivery.unanswered,
+        age=moment - delivery.created_at,
+        sha256=result.sha256,
+        identity=Identity(
+            sop_class_uid=result.sop_class_uid,
+            sop_instance_uid=result.sop_instance_uid,
+            series_instance_uid=result.series_instance_uid,
+            study_instance_uid=result.study_instance_uid,
+        ),
+    )
+    delivery.lease_token, delivery.lease_until = token, moment + timedelta(seconds=lease_s)
+    delivery.attempts += 1
+    # A kill in the middle of the send must not be forgotten: this is committed before it begins.
+    delivery.unanswered = delivery.unanswered or delivery.state == DeliveryState.DUE
+    return taken
+
+
+def sent(session: Session, claim: DeliveryClaim, status: int, words: str, *, actor: str) -> bool:
+    """The destination took it; True when it is still to be asked for proof."""
+    delivery = _held(session, claim)
+    delivery.status, delivery.status_text, delivery.reason = status, words, None
+    delivery.unanswered = False
+    delivery.sent_at = database.now(session)
+    _move(session, delivery, DeliveryState.SENT, actor=actor, cause=f"status 0x{status:04X} {words}")
+    if delivery.proof == "none":
+        _let_go(delivery)
+        _settle(session, delivery, actor=actor)
+        return False
+    return True
+
+
+def confirmed(session: Session, claim: DeliveryClaim, cause: str, *, actor: str) -> None:
+    """End: the destination was asked and has it."""
+    delivery = _held(session, claim)
+    moment = database.now(session)
+    delivery.confirmed_at, delivery.unanswered, delivery.reason = moment, False, None
+    delivery.sent_at = delivery.sent_at or moment
+    _move(session, delivery, DeliveryState.CONFIRMED, actor=actor, cause=cause)
+    _let_go(delivery)
+    _settle(session, delivery, actor=actor)
+
+
+def later(session: Session, claim: DeliveryClaim, wait: timedelta, reason: str, *, answered: bool) -> None:
+    """Try again after a while."""
+    delivery = _held(session, claim)
+    delivery.due_at = database.now(session) + wait
+    delivery.rung_at = None
+    delivery.reason = reason
+    if answered:
+        delivery.unanswered = False
+    _let_go(delivery)
+
+
+def send_again(session: Session, claim: DeliveryClaim, cause: str, *, actor: str) -> None:
+    """The destination was asked and does not have what it took: back to due."""
+    delivery = _held(session, claim)
+    delivery.rung_at = None
+    _move(session, delivery, DeliveryState.DUE, actor=actor, cause=cause)
+    _let_go(delivery)
+
+
+def give_up(session: Session, claim: DeliveryClaim, reason: str, *, actor: str) -> None:
+    """End: no further attempt makes sense."""
+    delivery = _held(session, claim)
+    delivery.reason = reason
+    _move(session, delivery, DeliveryState.DEAD, actor=actor, cause=reason)
+    _let_go(delivery)
+    _settle(session, delivery, actor=actor)
+
+
+def postpone_destination(session: Session, destination: str, wait: timedelta) -> None:
+    """Circuit breaker: while a destination does not answer, one delivery in a while is tried, not all."""
+    moment = database.now(session)
+    session.execute(
+        update(Delivery)
+        .where(Delivery.destination == destination, _is_work(), Delivery.due_at < moment + wait)
+        .where(Delivery.lease_token.is_(None))
+        .values(due_at=moment + wait, rung_at=None, reason=AWAY)
+    )
+
+
+def release_destination(session: Session, destination: str) -> None:
+    """Close the breaker: the destination answers again, so what waited only for it is due now."""
+    moment = database.now(session)
+    session.execute(
+        update(Delivery)
+        .where(Delivery.destination == destination, _is_work(), Delivery.due_at > moment)
+        .where(Delivery.lease_token.is_(None), Delivery.reason == AWAY)
+        .values(due_at=moment, reason=None)
+    )
+
+
+def reopen(session: Session, image_id: int, *, actor: str) -> int:
+    """Take the dead deliveries of an image up again, with a new term; returns how many there were."""
+    dead = session.scalars(
+        select(Delivery)
+        .join(Result, Result.id == Delivery.result_id)
+        .join(Analysis, Analysis.id == Result.analysis_id)
+        .where(Analysis.image_id == image_id, Delivery.state == DeliveryState.DEAD)
+    ).all()
+    moment = database.now(session)
+    for delivery in dead:
+        _move(session, delivery, DeliveryState.DUE, actor=actor, cause="retry by an operator")
+        # Else one that was given up for its age would be given up at once.
+        delivery.created_at = delivery.due_at = moment
+        delivery.attempts, delivery.rung_at, delivery.reason = 0, None, None
+    return len(dead)
+
+
+def to_ring(session: Session, *, ring_again_s: float, limit: int) -> list[int]:
+    """Ids of deliveries that are work and of which Celery does not know, as far as we know."""
+    moment = database.now(session)
+    return list(
+        session.scalars(
+            select(Delivery.id)
+            .where(_is_work(), Delivery.due_at <= moment)
+            .where(or_(Delivery.lease_until.is_(None), Delivery.lease_until < moment))
+            .where(
+                or_(Delivery.rung_at.is_(None), Delivery.rung_at < moment - timedelta(seconds=ring_again_s))
+            )
+            .order_by(Delivery.due_at, Delivery.id)
+            .limit(limit)
+        )
+    )
+
+
+def mark_rung(session: Session, delivery_ids: list[int]) -> None:
+    """Note that messages went out."""
+    moment = database.now(session)
+    session.execute(update(Delivery).where(Delivery.id.in_(delivery_ids)).values(rung_at=moment))
+
+
+def _is_work() -> ColumnElement[bool]:
+    """Due rows, and sent ones whose destination is still to be asked."""
+    unproved = and_(Delivery.state == DeliveryState.SENT, Delivery.proof != "none")
+    return or_(Delivery.state == DeliveryState.DUE, unproved)
+
+
+def _held(session: Session, claim: DeliveryClaim) -> Delivery:
+    delivery = session.scalar(
+        select(Delivery)
+        .where(Delivery.id == claim.delivery_id, Delivery.lease_token == claim.token)
+        .with_for_update()
+    )
+    if delivery is None:
+        raise LostLease(f"delivery {claim.delivery_id}: the lease went to another worker")
+    return delivery
+
+
+def _let_go(delivery: Delivery) -> None:
+    delivery.lease_token = delivery.lease_until = None
+
+
+def _image_of(session: Session, delivery: Delivery) -> Image:
+    """The image whose result this is, locked: two last deliveries must not both find the other one open."""
+    return session.scalars(
+        select(Image)
+        .join(Analysis, Analysis.image_id == Image.id)
+        .join(Result, Result.analysis_id == Analysis.id)
+        .where(Result.id == delivery.result_id)
+        .with_for_update()
+    ).one()
+
+
+def _move(session: Session, delivery: Delivery, after: DeliveryState, *, actor: str, cause: str) -> None:
+    before = DeliveryState(delivery.state)
+    check_delivery(before, after)
+    delivery.state = after
+    session.add(
+        Event(
+            at=database.now(session),
+            image_id=_image_of(session, delivery).id,
+            delivery_id=delivery.id,
+            actor=actor,
+            before=before,
+            after=after,
+            cause=cause,
+        )
+    )
+
+
+def _settle(session: Session, delivery: Delivery, *, actor: str) -> None:
+    """Bring the image to its end when this was its last open delivery."""
+    session.flush()
+    image = _image_of(session, delivery)
+    if image.state != ImageState.ANALYSED:
+        return
+    siblings = session.scalars(
+        select(Delivery)
+        .join(Result, Result.id == Delivery.result_id)
+        .join(Analysis, Analysis.id == Result.analysis_id)
+        .where(Analysis.image_id == image.id)
+    ).all()
+    if any(_is_open(sibling) for sibling in siblings):
+        return
+    dead = [sibling for sibling in siblings if sibling.state == DeliveryState.DEAD]
+    if dead:
+        image.reason = "delivery"
+        image.reason_detail = f"{len(dead)} of {len(siblings)} deliveries given up: {dead[0].reason}"
+        move(session, image, ImageState.DEAD, actor=actor, cause=image.reason_detail)
+    else:
+        move(
+            session, image, ImageState.REPORTED, actor=actor, cause=f"{len(siblings)} deliveries at their end"
+        )
+
+
+def _is_open(delivery: Delivery) -> bool:
+    if delivery.state == DeliveryState.SENT:
+        return delivery.proof != "none"
+    return delivery.state == DeliveryState.DUE

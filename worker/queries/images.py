@@ -1,0 +1,205 @@
+"""The inbox: films are recorded, claimed under a lease, and brought to an end."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+
+from dicom_io.headers import Header
+from dicom_io.scp import ReceivedInstance
+from dicom_io.spool import StoredObject
+from worker import database
+from worker.states import CLAIMABLE, IMAGE_ENDS, ImageState, check_image
+from worker.tables import Event, Image
+
+
+class LostLease(Exception):
+    """The lease ran out and another worker may hold the film: what was done is not written."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on one image, until the lease runs out."""
+
+    image_id: int
+    token: str
+    attempt: int
+
+
+def move(session: Session, image: Image, after: ImageState, *, actor: str, cause: str) -> None:
+    """Change the state by the table, and record who did it and why."""
+    before = ImageState(image.state)
+    check_image(before, after)
+    moment = database.now(session)
+    image.state = after
+    image.ended_at = moment if after in IMAGE_ENDS else None
+    session.add(Event(at=moment, image_id=image.id, actor=actor, before=before, after=after, cause=cause))
+
+
+def record(session: Session, instance: ReceivedInstance, stored: StoredObject, *, actor: str) -> Image | None:
+    """Write the row of a received film; None when these very bytes are known under this UID."""
+    known = select(Image.id).where(
+        Image.sop_instance_uid == instance.sop_instance_uid, Image.content_sha256 == stored.content_sha256
+    )
+    if session.scalar(known) is not None:
+        return None
+    moment = database.now(session)
+    image = Image(
+        sop_instance_uid=instance.sop_instance_uid,
+        sop_class_uid=instance.sop_class_uid,
+        transfer_syntax_uid=instance.transfer_syntax_uid,
+        content_sha256=stored.content_sha256,
+        spool_name=stored.name,
+        size_bytes=stored.size_bytes,
+        calling_aet=instance.peer.aet,
+        calling_host=instance.peer.host,
+        received_at=moment,
+        due_at=moment,
+        state=ImageState.RECEIVED,
+    )
+    session.add(image)
+    session.flush()
+    after, cause = ImageState.RECEIVED, f"C-STORE from {instance.peer.aet}"
+    session.add(Event(at=moment, image_id=image.id, actor=actor, before=None, after=after, cause=cause))
+    return image
+
+
+def claim(session: Session, image_id: int, *, lease_s: float, actor: str) -> Claim | None:
+    """Take the lease on an image that is work; None when it is done, not due, or somebody else's."""
+    moment = database.now(session)
+    image = session.scalar(
+        select(Image)
+        .where(Image.id == image_id, Image.state.in_(CLAIMABLE), Image.due_at <= moment)
+        .where(or_(Image.lease_until.is_(None), Image.lease_until < moment))
+        .with_for_update(skip_locked=True)
+    )
+    if image is None:
+        return None
+    if image.state == ImageState.ANALYSING:
+        move(session, image, ImageState.QUEUED, actor=actor, cause="lease ran out")
+    image.attempts += 1
+    image.lease_token = uuid4().hex
+    image.claimed_at = image.heartbeat_at = moment
+    image.lease_until = moment + timedelta(seconds=lease_s)
+    move(session, image, ImageState.ANALYSING, actor=actor, cause=f"attempt {image.attempts}")
+    return Claim(image.id, image.lease_token, image.attempts)
+
+
+def renew(session: Session, claim: Claim, *, lease_s: float) -> bool:
+    """Prolong the lease; False when it is somebody else's by now."""
+    moment = database.now(session)
+    renewed = session.execute(
+        update(Image)
+        .where(Image.id == claim.image_id, Image.lease_token == claim.token)
+        .values(heartbeat_at=moment, lease_until=moment + timedelta(seconds=lease_s))
+        .returning(Image.id)
+    )
+    return renewed.scalar() is not None
+
+
+def held(session: Session, claim: Claim) -> Image:
+    """Return the claimed image, locked, for writing its outcome.
+
+    Raises
+    ------
+    LostLease
+        The token in the row is another one.
+    """
+    image = session.scalar(
+        select(Image).where(Image.id == claim.image_id, Image.lease_token == claim.token).with_for_update()
+    )
+    if image is None:
+        raise LostLease(f"image {claim.image_id}: the lease went to another worker")
+    return image
+
+
+def let_go(image: Image) -> None:
+    """Clear the lease."""
+    image.lease_token = image.lease_until = None
+
+
+def refuse(session: Session, claim: Claim, reason: str, detail: str, *, actor: str) -> None:
+    """End: must not be judged."""
+    image = held(session, claim)
+    image.reason, image.reason_detail = reason, detail
+    move(session, image, ImageState.REFUSED, actor=actor, cause=f"{reason}: {detail}")
+    let_go(image)
+
+
+def give_up(session: Session, claim: Claim, reason: str, detail: str, *, actor: str) -> None:
+    """End: no further attempt makes sense."""
+    image = held(session, claim)
+    image.reason, image.reason_detail = reason, detail
+    move(session, image, ImageState.DEAD, actor=actor, cause=f"{reason}: {detail}")
+    let_go(image)
+
+
+def hand_back(session: Session, claim: Claim, wait: timedelta, cause: str, *, actor: str) -> None:
+    """Give the film back to the queue, to be tried again after a while."""
+    image = held(session, claim)
+    image.due_at = database.now(session) + wait
+    image.rung_at = None
+    move(session, image, ImageState.QUEUED, actor=actor, cause=cause)
+    let_go(image)
+
+
+def describe(session: Session, claim: Claim, header: Header) -> None:
+    """Keep what the header says, whatever becomes of the film."""
+    image = held(session, claim)
+    image.study_instance_uid = header.study_instance_uid
+    image.series_instance_uid = header.series_instance_uid
+    image.patient_id = header.patient_id
+    image.patient_name = header.patient_name
+    image.patient_sex = header.patient_sex
+    image.patient_age_years = header.patient_age_years
+    image.accession_number = header.accession_number
+    image.study_date = header.study_date
+    image.study_description = header.study_description
+    image.modality = header.modality
+    image.body_part_examined = header.body_part_examined
+    image.view_position = header.view_position
+    image.burned_in_annotation = header.burned_in_annotation
+    image.manufacturer = header.manufacturer
+
+
+def spooled(session: Session, claim: Claim) -> tuple[str, str | None]:
+    """Name of the claimed film in the spool, and of the first other film that came under the same UID."""
+    image = held(session, claim)
+    earlier = session.scalar(
+        select(Image.spool_name)
+        .where(Image.sop_instance_uid == image.sop_instance_uid, Image.id < image.id)
+        .order_by(Image.id)
+        .limit(1)
+    )
+    return image.spool_name, earlier
+
+
+def to_ring(session: Session, *, ring_again_s: float, limit: int) -> list[int]:
+    """Ids of images that are work and of which Celery does not know, as far as we know."""
+    moment = database.now(session)
+    return list(
+        session.scalars(
+            select(Image.id)
+            .where(Image.state.in_(CLAIMABLE), Image.due_at <= moment)
+            .where(or_(Image.lease_until.is_(None), Image.lease_until < moment))
+            .where(or_(Image.rung_at.is_(None), Image.rung_at < moment - timedelta(seconds=ring_again_s)))
+            .order_by(Image.due_at, Image.id)
+            .limit(limit)
+        )
+    )
+
+
+def mark_rung(session: Session, image_ids: list[int], *, actor: str) -> None:
+    """Note that messages went out; the first one makes a film `queued`."""
+    moment: datetime = database.now(session)
+    for image in session.scalars(select(Image).where(Image.id.in_(image_ids)).with_for_update()):
+        image.rung_at = moment
+        if image.state == ImageState.RECEIVED:
+            move(session, image, ImageState.QUEUED, actor=actor, cause="rung")
+
+
+def spool_names(session: Session) -> set[str]:
+    """Names of all films in the spool that have a row."""
+    return set(session.scalars(select(Image.spool_name)))

@@ -1,0 +1,144 @@
+"""What an administrator asks: the ledger, the results, what was turned away, and trying again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import Session
+
+from dicom_io.scp import Peer
+from worker import database
+from worker.queries.deliveries import reopen
+from worker.queries.images import move
+from worker.states import IMAGE_ENDS, ImageState
+from worker.tables import Delivery, Event, Image, Rejection
+
+FILTERS = {
+    "since": "received_at >= :since",
+    "until": "received_at < :until",
+    "patient": "patient_id = :patient",
+    "study": "study_instance_uid = :study",
+    "decision": "decision = :decision",
+    "state": "state = :state",
+}
+"""Filters of `cxr-worker results`, as conditions on the view."""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Received films against the states in which they are."""
+
+    received: int
+    """Films whose receipt was recorded, from the events: they are never deleted with their row."""
+    states: dict[str, int] = field(default_factory=dict)
+    """Rows per state."""
+
+    @property
+    def waiting(self) -> int:
+        """Rows in no end state."""
+        return sum(n for state, n in self.states.items() if ImageState(state) not in IMAGE_ENDS)
+
+    def count(self, state: ImageState) -> int:
+        """Rows in that state."""
+        return self.states.get(state, 0)
+
+    @property
+    def difference(self) -> int:
+        """Received minus reported, refused, dead and waiting; zero when the ledger balances."""
+        return self.received - sum(self.states.values())
+
+
+def ledger(session: Session) -> Ledger:
+    """Count receipts and states in one snapshot."""
+    received = session.scalar(
+        select(func.count()).select_from(Event).where(Event.before.is_(None), Event.delivery_id.is_(None))
+    )
+    rows = session.execute(select(Image.state, func.count()).group_by(Image.state))
+    return Ledger(int(received or 0), {str(state): int(count) for state, count in rows})
+
+
+def lost_images(session: Session) -> list[int]:
+    """Ids of images that were received, by their event, and that have no row any more."""
+    rows = select(Image.id).where(Image.id == Event.image_id)
+    received = select(Event.image_id).where(Event.before.is_(None), Event.delivery_id.is_(None))
+    return list(session.scalars(received.where(~rows.exists()).order_by(Event.image_id)))
+
+
+def results(session: Session, filters: dict[str, Any], limit: int) -> list[dict[str, Any]]:
+    """Rows of the view `results`, newest first.
+
+    Parameters
+    ----------
+    filters
+        Keys of `FILTERS` with their values.
+    limit
+        Rows at most.
+    """
+    conditions = [FILTERS[name] for name in filters]
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    statement = text(f"SELECT * FROM results{where} ORDER BY image_id DESC LIMIT :limit")
+    return [dict(row) for row in session.execute(statement, {**filters, "limit": limit}).mappings()]
+
+
+def deliveries(session: Session) -> list[tuple[str, str, int]]:
+    """Deliveries per destination and state."""
+    rows = session.execute(
+        select(Delivery.destination, Delivery.state, func.count())
+        .group_by(Delivery.destination, Delivery.state)
+        .order_by(Delivery.destination, Delivery.state)
+    )
+    return [(destination, str(state), int(count)) for destination, state, count in rows]
+
+
+def rejections(session: Session) -> Sequence[Rejection]:
+    """Who was turned away, latest first."""
+    return session.scalars(select(Rejection).order_by(Rejection.last_at.desc())).all()
+
+
+def dead_images(session: Session) -> Sequence[Image]:
+    """Films that were given up."""
+    return session.scalars(select(Image).where(Image.state == ImageState.DEAD).order_by(Image.id)).all()
+
+
+def record_rejection(session: Session, peer: Peer, reason: str, detail: str) -> None:
+    """Count one more that was turned away."""
+    moment = database.now(session)
+    key = (Rejection.calling_aet == peer.aet, Rejection.calling_host == peer.host, Rejection.reason == reason)
+    counted = session.execute(
+        update(Rejection).where(*key).values(count=Rejection.count + 1, last_at=moment, detail=detail)
+    )
+    if counted.rowcount == 0:  # type: ignore[attr-defined]
+        session.add(
+            Rejection(
+                calling_aet=peer.aet,
+                calling_host=peer.host,
+                reason=reason,
+                detail=detail,
+                count=1,
+                first_at=moment,
+                last_at=moment,
+            )
+        )
+
+
+def retry(session: Session, image_id: int, *, actor: str) -> ImageState:
+    """Take up a dead film again: its deliveries when it was analysed, else its analysis.
+
+    Raises
+    ------
+    LookupError
+        There is no such image, or it is not dead.
+    """
+    image = session.scalar(select(Image).where(Image.id == image_id).with_for_update())
+    if image is None:
+        raise LookupError(f"image {image_id}: no such row")
+    if image.state != ImageState.DEAD:
+        raise LookupError(f"image {image_id}: expected state dead, it is {image.state}")
+    dead = reopen(session, image.id, actor=actor)
+    moment = database.now(session)
+    after = ImageState.ANALYSED if dead else ImageState.QUEUED
+    image.reason = image.reason_detail = None
+    image.attempts, image.due_at, image.rung_at = 0, moment, None
+    move(session, image, after, actor=actor, cause="retry by an operator")
+    return after

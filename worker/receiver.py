@@ -1,0 +1,124 @@
+"""Receive films: file synced, row committed, then Success; and never a word to the broker."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pydicom.filereader import read_file_meta_info
+from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from dicom_io.errors import StorageError
+from dicom_io.scp import ListenerAddress, Peer, ReceivedInstance, StorageListener, StoreStatus
+from dicom_io.spool import Folder
+from worker import database
+from worker.queries import images, ledger
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ADOPTED_FROM = Peer(aet="", host="")
+"""The sender of a file whose row was never written: unknown, since only the row would have said it."""
+
+
+class Receiver:
+    """Takes over what the listener receives.
+
+    Parameters
+    ----------
+    committed
+        Called after a row has been committed, to wake the relay; must return at once.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine, committed: Callable[[], None]) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._committed = committed
+        self._actor = f"{settings.node_id}/listener"
+        self.spool = Folder(settings.data / "spool")
+
+    def listener(self) -> StorageListener:
+        """Build the listener that calls this receiver."""
+        address = self._settings.listener
+        return StorageListener(
+            ListenerAddress(address.aet, address.host, address.port, address.max_associations),
+            self.spool.incoming.absolute(),
+            admit=self.admits,
+            store=self.store,
+            refused=self.record_rejection,
+        )
+
+    def admits(self, peer: Peer) -> bool:
+        """Whether a `[[sender]]` has this AE title and, where it names one, this host."""
+        return any(s.aet == peer.aet and s.host in (None, peer.host) for s in self._settings.sender)
+
+    def store(self, instance: ReceivedInstance) -> StoreStatus:
+        """Spool, commit, answer."""
+        try:
+            new = self._take(instance)
+        except (StorageError, SQLAlchemyError, OSError) as error:
+            # The class of the error alone: a database's message quotes the row.
+            log.error("film not taken, the sender is asked to send it again: %s", type(error).__name__)
+            return StoreStatus.OUT_OF_RESOURCES
+        if new:
+            self._committed()
+        return StoreStatus.SUCCESS
+
+    def _take(self, instance: ReceivedInstance) -> bool:
+        stored = self.spool.adopt(instance.path)
+        try:
+            with database.write(self._engine) as session:
+                image = images.record(session, instance, stored, actor=self._actor)
+        except IntegrityError:
+            # Two senders at once with one film: the other one's row stands.
+            image = None
+        if image is None:
+            log.info("a film that is known came again, from %s", instance.peer.host)
+            return False
+        log.info("image %d received, %d bytes", image.id, stored.size_bytes)
+        return True
+
+    def record_rejection(self, peer: Peer, reason: str, detail: str) -> None:
+        """Make visible in `status` what was turned away."""
+        try:
+            with database.write(self._engine) as session:
+                ledger.record_rejection(session, peer, reason, detail)
+        except SQLAlchemyError as error:
+            log.error("a rejection could not be recorded: %s", type(error).__name__)
+
+    def recover(self) -> tuple[int, int]:
+        """Clear what a kill left behind; before the port opens, so nothing is being received.
+
+        Returns
+        -------
+        tuple of int
+            Unfinished files removed (their senders have no answer and send again), and films that were
+            on disk without a row and now have one.
+        """
+        removed = 0
+        for leftover in self.spool.incoming.iterdir():
+            leftover.unlink()
+            removed += 1
+        with database.read(self._engine) as session:
+            known = images.spool_names(session)
+        orphans = [p for p in self.spool.root.glob("??/*.dcm") if p.stem not in known]
+        adopted = sum(self._adopt(path) for path in orphans)
+        return removed, adopted
+
+    def _adopt(self, path: Path) -> bool:
+        """Give a synced film its row; a repeat of a known one is removed."""
+        meta = read_file_meta_info(os.fspath(path))
+        instance = ReceivedInstance(
+            sop_class_uid=str(meta.MediaStorageSOPClassUID),
+            sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+            transfer_syntax_uid=str(meta.TransferSyntaxUID),
+            peer=ADOPTED_FROM,
+            path=path,
+        )
+        stored = self.spool.adopt(path)
+        with database.write(self._engine) as session:
+            image = images.record(session, instance, stored, actor=f"{self._actor}/recovery")
+        if image is None:
+            self.spool.remove(stored.name)
+        return image is not None

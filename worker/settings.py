@@ -1,0 +1,238 @@
+"""Environment and one TOML file become one frozen `Settings`; no other module reads either."""
+
+import os
+import socket
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+ENV_PREFIX = "CXR_"
+ENV_OF_OTHERS = frozenset({"CXR_CONFIG", "CXR_SHARED_DATA"})
+"""Variables with our prefix that are no setting: where the file is, and where the tests find films."""
+SECTIONS = ("listener",)
+"""Tables of the file whose keys are reachable as `CXR_SECTION_KEY`."""
+MAX_SOCKET_PATH_BYTES = 107
+"""Linux cuts a longer Unix socket path silently (unix(7))."""
+
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[!-\[\]-~]([ -\[\]-~]*[!-\[\]-~])?$")]
+"""PS3.5 section 6.2, VR AE: 16 characters, no backslash, no control characters."""
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class SettingsError(Exception):
+    """A setting is missing, unknown or of the wrong kind; the message says which, and where it came from."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Listener(_Frozen):
+    """`[listener]`: the Storage SCP."""
+
+    aet: AeTitle = "CXRWORKER"
+    """AE title that senders call."""
+    host: str = "127.0.0.1"
+    """Address to listen on; loopback unless told otherwise."""
+    port: Port = 11112
+    """DICOM port."""
+    max_associations: int = Field(20, ge=1, le=1000)
+    """Associations served at once; more are rejected as transient."""
+
+
+class Sender(_Frozen):
+    """`[[sender]]`: a modality or PACS that may send films."""
+
+    aet: AeTitle
+    """Its calling AE title."""
+    host: str | None = None
+    """Its address; any address when absent."""
+
+
+class Destination(_Frozen):
+    """`[[destination]]`: a PACS that receives the results."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
+    """How the database and the logs call it."""
+    aet: AeTitle
+    """Its AE title."""
+    host: str
+    """Its address."""
+    port: Port
+    """Its DICOM port."""
+    calling_aet: AeTitle | None = None
+    """How we call ourselves there; the listener's AE title when absent."""
+    proof: Literal["none", "find"] = "none"
+    """What makes a delivery `confirmed`: `find` asks by C-FIND; with `none`, `sent` counts."""
+
+
+class Settings(_Frozen):
+    """Everything that can be set; the defaults run on one machine with nothing installed beside it."""
+
+    data: Path = Path("cxr-data")
+    """Folder for all that is ever written."""
+    listener: Listener = Listener()
+    """The Storage SCP."""
+    sender: tuple[Sender, ...] = ()
+    """Who may send; nobody by default."""
+    destination: tuple[Destination, ...] = ()
+    """Where results go; nowhere by default, they are then in the database alone."""
+    broker_url: str | None = None
+    """A Redis; the embedded server on a Unix socket when absent."""
+    database_url: str | None = None
+    """SQLAlchemy URL of a PostgreSQL; SQLite in the data folder when absent."""
+    node_id: str = Field(default_factory=lambda: socket.gethostname()[:64] or "cxr-worker", max_length=64)
+    """Device serial number in every result, and the actor in every event."""
+    model: Path | None = None
+    """Folder of the model; the one shipped in the package when absent."""
+    min_age_years: int = Field(18, ge=0, le=120)
+    """Younger patients are refused: the model is for adults."""
+    concurrency: int = Field(1, ge=1, le=64)
+    """Films analysed at once by `cxr-worker up`."""
+    lease_s: float = Field(30.0, gt=0)
+    """How long a worker may be silent before its film is given to another."""
+    sweep_s: float = Field(5.0, gt=0)
+    """How often what was left behind is looked for."""
+    ring_again_s: float = Field(20.0, gt=0)
+    """After how long a message that led to nothing is taken for lost."""
+    max_attempts: int = Field(8, ge=1)
+    """Analyses that may end without an answer before a film is `dead`."""
+    delivery_days: float = Field(7.0, gt=0)
+    """How long a PACS may be away before a delivery is `dead`."""
+    network_timeout_s: float = Field(30.0, gt=0)
+    """How long to wait for a PACS at each step."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severity that is logged."""
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "Settings":
+        names = [destination.name for destination in self.destination]
+        if len(names) != len(set(names)):
+            raise ValueError(f"expected a different name for each [[destination]], got {', '.join(names)}")
+        return self
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database in use."""
+        return self.database_url or f"sqlite:///{self.data.absolute() / 'cxr.sqlite3'}"
+
+    @property
+    def effective_broker_url(self) -> str:
+        """The broker in use."""
+        return self.broker_url or f"redis+socket://{self.broker_socket}"
+
+    @property
+    def broker_socket(self) -> Path:
+        """Socket of the embedded broker: in the data folder, or in a short private one where that is too long."""
+        path = self.data.absolute() / "broker" / "broker.sock"
+        if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
+            return path
+        digest = sha256(os.fsencode(path)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"cxr-{os.getuid()}-{digest}" / "broker.sock"
+
+    def destination_named(self, name: str) -> Destination | None:
+        """The destination of that name, or None when it was taken out of the configuration."""
+        return next((d for d in self.destination if d.name == name), None)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings, and where each one that is no default came from."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    """Dotted key → `environment CXR_…` or the file's path."""
+    file: Path | None
+    """The TOML file that was read, if there is one."""
+
+
+def load(environ: Mapping[str, str]) -> Loaded:
+    """Read the TOML file, put the environment over it, and check all of it.
+
+    Raises
+    ------
+    SettingsError
+        An unknown key or variable, a value of the wrong kind, or a file that is no TOML.
+    """
+    data = Path(environ.get("CXR_DATA") or "cxr-data")
+    named = environ.get("CXR_CONFIG")
+    file = Path(named) if named else data / "config.toml"
+    if named and not file.is_file():
+        raise SettingsError(f"CXR_CONFIG names {file}: expected a TOML file there, found none")
+    values = _read_toml(file) if file.is_file() else {}
+    sources = dict.fromkeys(_dotted(values), str(file))
+    for variable, value in environ.items():
+        if not variable.startswith(ENV_PREFIX) or variable in ENV_OF_OTHERS:
+            continue
+        key = _key_of(variable)
+        _put(values, key, value)
+        sources[key] = f"environment {variable}"
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_in_words(problem, sources) for problem in error.errors())) from error
+    return Loaded(settings, sources, file if file.is_file() else None)
+
+
+def choose(data: str | None, config: str | None) -> None:
+    """Let `--data` and `--config` stand over the environment, for this process and its children."""
+    for variable, value in (("CXR_DATA", data), ("CXR_CONFIG", config)):
+        if value is not None:
+            os.environ[variable] = str(Path(value).absolute())
+    current.cache_clear()
+
+
+@cache
+def current() -> Settings:
+    """The settings of this process, read from its environment once."""
+    return load(os.environ).settings
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{file}: expected a TOML file in UTF-8: {error}") from error
+
+
+def _key_of(variable: str) -> str:
+    """`CXR_LISTENER_PORT` → `listener.port`; `CXR_BROKER_URL` → `broker_url`."""
+    name = variable.removeprefix(ENV_PREFIX).lower()
+    for section in SECTIONS:
+        if name.startswith(f"{section}_"):
+            return f"{section}.{name.removeprefix(section + '_')}"
+    if name in ("sender", "destination"):
+        raise SettingsError(
+            f"{variable}: write [[{name}]] tables into the TOML file, not into the environment"
+        )
+    return name
+
+
+def _put(values: dict[str, Any], key: str, value: str) -> None:
+    section, _, last = key.rpartition(".")
+    # An empty variable means "not set", as compose files and systemd units write it.
+    if value:
+        (values.setdefault(section, {}) if section else values)[last] = value
+
+
+def _dotted(values: Mapping[str, Any]) -> list[str]:
+    keys: list[str] = []
+    for key, value in values.items():
+        keys += [f"{key}.{inner}" for inner in value] if isinstance(value, dict) else [key]
+    return keys
+
+
+def _in_words(problem: ErrorDetails, sources: Mapping[str, str]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    source = sources.get(key) or sources.get(key.split(".")[0], "the settings")
+    if problem["type"] == "extra_forbidden":
+        return f"{key} (from {source}): no such setting; `cxr-worker config` lists all"
+    return f"{key or 'settings'} (from {source}): {problem['msg']}"

@@ -1,0 +1,77 @@
+"""Ring Celery for every row that is work: relay of what is new, sweeper of what was left behind."""
+
+import logging
+from threading import Event, Thread
+
+from kombu.exceptions import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from worker import database
+from worker.context import Context
+from worker.queries import deliveries, images
+
+log = logging.getLogger(__name__)
+
+BATCH = 200
+"""Messages per turn: what is left is rung at the next, and a flood helps nobody."""
+
+
+def ring(context: Context) -> int:
+    """Send a message for each row that is due and of which Celery does not know; returns how many.
+
+    Messages first, then the note that they went out: killed in between, they go out twice, and the
+    second finds the lease taken.
+
+    Raises
+    ------
+    OperationalError
+        The broker is away; the rows stay as they are.
+    """
+    from worker.tasks import analyse, deliver  # the tasks import this
+
+    again_s = context.settings.ring_again_s
+    with database.read(context.engine) as session:
+        image_ids = images.to_ring(session, ring_again_s=again_s, limit=BATCH)
+        delivery_ids = deliveries.to_ring(session, ring_again_s=again_s, limit=BATCH)
+    for image_id in image_ids:
+        analyse.delay(image_id)
+    for delivery_id in delivery_ids:
+        deliver.delay(delivery_id)
+    if image_ids or delivery_ids:
+        with database.write(context.engine) as session:
+            images.mark_rung(session, image_ids, actor=f"{context.settings.node_id}/relay")
+            deliveries.mark_rung(session, delivery_ids)
+    return len(image_ids) + len(delivery_ids)
+
+
+class Relay:
+    """Rings in a thread of its own: at once when woken, else every `sweep_s`."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._woken = Event()
+        self._stopped = Event()
+        self._thread = Thread(target=self._run, name="relay", daemon=True)
+
+    def start(self) -> None:
+        """Begin to ring."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Ring soon; returns at once."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """End the thread; what was not rung is rung by others."""
+        self._stopped.set()
+        self._woken.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                ring(self._context)
+            except (OperationalError, SQLAlchemyError, OSError) as error:
+                log.warning("could not ring, will try again: %s", type(error).__name__)
+            self._woken.wait(self._context.settings.sweep_s)
+            self._woken.clear()
