@@ -156,7 +156,7 @@ class StorageListener:
         log.info("listening as %s on %s:%d", self._address.aet, self._address.host, self._address.port)
 
     def stop(self) -> None:
-        """Close the port and abort what is still associated; unfinished films come again from their senders."""
+        """Close the port and abort what is still associated; senders send unfinished films again."""
         if self._server is not None:
             self._server.shutdown()
             self._server = None

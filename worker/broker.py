@@ -83,7 +83,7 @@ def queue_lengths(url: str, queues: tuple[str, ...]) -> dict[str, int] | None:
         url.replace("redis+socket://", "unix://"), socket_timeout=2, socket_connect_timeout=2
     )
     try:
-        return {queue: int(client.llen(queue)) for queue in queues}  # type: ignore[arg-type]
+        return {queue: int(client.llen(queue)) for queue in queues}
     except (redis.RedisError, OSError):
         return None
     finally:

@@ -131,7 +131,7 @@ class Settings(_Frozen):
 
     @property
     def broker_socket(self) -> Path:
-        """Socket of the embedded broker: in the data folder, or in a short private one where that is too long."""
+        """Socket of the embedded broker: in the data folder, or in a short one where that is too long."""
         path = self.data.absolute() / "broker" / "broker.sock"
         if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
             return path
