@@ -1,0 +1,56 @@
+# cxr-worker: what a newcomer runs. Each target installs what it needs into .venv, once.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+DATA ?= demo-data
+DEBIAN_PACKAGES := redis-server postgresql dcmtk dicom3tools orthanc libpixelmed-java default-jre-headless
+PROGRAMS := redis-server storescu dciodvfy dsrdump Orthanc java
+
+.PHONY: help demo up test soak bench lint services install-demo install-dev
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo [DATA=DIR]  real films through everything, into a PACS, one table'
+	@echo 'make up [DATA=DIR]    the same, and stays until Ctrl-C'
+	@echo 'make test             lint, types, import rules and all tests'
+	@echo 'make lint             the first three of them'
+	@echo 'make soak, make bench not built yet'
+
+demo: install-demo
+	$(BIN)/python -m worker.demo --data "$(DATA)"
+
+up: install-demo
+	$(BIN)/python -m worker.demo --data "$(DATA)" --stay
+
+test: install-dev services lint
+	$(BIN)/pytest -m 'not slow'
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+soak bench: install-dev
+	@echo 'make $@: not built yet; it will hold the $(if $(filter soak,$@),slow and soak tests,ratios against named peers)' >&2
+	@exit 1
+
+install-demo: .venv/.installed-demo
+install-dev: .venv/.installed-dev
+
+.venv/.installed-%: pyproject.toml deploy/constraints.txt deploy/install.sh
+	PYTHON="$(PYTHON)" bash deploy/install.sh $*
+	@touch $@
+
+# As root on Debian they are installed; elsewhere their absence is said, and the tests that need them are skipped by name.
+services:
+	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	[ -e /usr/share/java/pixelmed.jar ] || missing="$$missing pixelmed"; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then \
+		echo "installing for the tests: $(DEBIAN_PACKAGES)"; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(DEBIAN_PACKAGES); \
+	else \
+		echo "missing for some tests:$$missing; on Debian: apt-get install --no-install-recommends $(DEBIAN_PACKAGES)"; \
+	fi
