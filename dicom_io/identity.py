@@ -4,6 +4,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Final
 
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from dicom_io.errors import InvalidResult
@@ -47,9 +48,10 @@ def without_names(image: Dataset) -> Dataset:
     highdicom's warnings about a person name quote it, and they would end in a log; `inherit` writes the true
     names afterwards.
     """
-    view = Dataset({tag: element for tag, element in image.items() if element.VR != "OB"})
-    view.PatientName = ""
-    view.ReferringPhysicianName = ""
+    view = Dataset(dict(image.items()))
+    for keyword in ("PatientName", "ReferringPhysicianName"):
+        # A new element: setting the value would change the one that `image` holds.
+        view[keyword] = DataElement(keyword, "PN", "")
     return view
 
 

@@ -22,10 +22,12 @@ BANNER: Final = "RESEARCH ONLY - NOT FOR DIAGNOSIS"
 
 _SHORTEST_LONG_SIDE: Final = 640
 """A smaller film is enlarged, else the text would be wider than the film or too small to read."""
-_STRONGEST: Final = 0.6
-"""Opacity of the overlay where the map is 1: the film stays visible below it."""
+_STRONGEST: Final = 0.55
+"""Most opacity of the overlay: the film stays visible below it."""
 _FIRST_VISIBLE: Final = 0.1
 """Map values up to here leave the film as it is."""
+_FULL: Final = 0.6
+"""Map values from here on have the strongest opacity."""
 _DECISIONS: Final = {
     Presence.PRESENT: "COVID-19: PRESENT",
     Presence.ABSENT: "COVID-19: ABSENT",
@@ -104,7 +106,7 @@ def render_overlay(
     -------
     NDArray[np.uint8], shape (H, W, 3)
         RGB, longest side at most 2048. A map value v colours the film by viridis(v) with an opacity that
-        grows from 0 at v = 0.1 to 0.6 at v = 1; nothing is stretched per film: a negative one stays grey.
+        grows from 0 at v = 0.1 to 0.55 at v = 0.6; nothing is stretched per film: a negative one stays grey.
 
     Raises
     ------
@@ -135,7 +137,7 @@ def _require_finite(name: str, array_HW: NDArray[np.float32]) -> None:
 def _colours() -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
     """Return the table of the overlay: 256 premultiplied colours x 3 and 256 weights of the film, of 256."""
     values = np.linspace(0.0, 1.0, 256)
-    opacity = _STRONGEST * np.clip((values - _FIRST_VISIBLE) / (1.0 - _FIRST_VISIBLE), 0.0, 1.0)
+    opacity = _STRONGEST * np.clip((values - _FIRST_VISIBLE) / (_FULL - _FIRST_VISIBLE), 0.0, 1.0)
     rgb = matplotlib.colormaps["viridis"](values)[:, :3]
     premultiplied = np.rint(rgb * 255.0 * opacity[:, None] * 256.0).astype(np.uint16)
     return premultiplied, np.rint((1.0 - opacity) * 256.0).astype(np.uint16)
@@ -184,7 +186,7 @@ def _draw_scale(picture: Image.Image, draw: ImageDraw.ImageDraw, layout: Layout)
         y = top + round((height - 1) * (1 - tick / 5))
         draw.line((left + unit, y, left + unit + unit // 3, y), fill=_WHITE)
         draw.text((left + round(unit * 1.6), y), f"{tick / 5:.1f}", fill=_WHITE, font=font, anchor="lm")
-    draw.text((left, top - unit // 2), "map", fill=_WHITE, font=font, anchor="ls")
+    draw.text((left, top - unit), "map", fill=_WHITE, font=font, anchor="ls")
 
 
 def _draw_finding(draw: ImageDraw.ImageDraw, layout: Layout, context: ResultContext) -> None:
