@@ -109,23 +109,24 @@ _OTHER_PARTS = re.compile(
 )
 """Whole words of a description that name another part of the body."""
 
-_CHEST_CODES = {"51185008", "816094009", "39607008", "43799004", "T-D3000", "T-28000", "T-D3300"}
+_CHEST_CODES = {"51185008", "816094009", "39607008", "43799004", "T-D3000", "T-28000", "T-D3200"}
 """Chest, lung and thoracic cavity in SNOMED CT and its older SRT codes (CID 4031, PS3.16)."""
 
 _SIDE_VIEWS = {"LL", "RL", "LAT", "LATERAL", "LLAT", "RLAT", "RAO", "LAO", "RPO", "LPO", "OBL", "OBLIQUE"}
 """View Position values of a lateral or oblique film (PS3.3 C.8.1.2, C.8.11.5)."""
 
 _SIDE_VIEW_CODES = {
-    *("399067008", "399173006", "399198007", "399352003", "399260004", "260427002", "399182000"),
-    *("399135007", "399356000", "399038007", "399108003", "399184004", "399236003"),
-    *("R-10228", "R-10230", "R-10232", "R-10236"),
+    *("399067008", "399173006", "399198007", "399352003", "399260004", "399099002", "260427002"),
+    *("399135007", "399356000", "399006002", "399038007", "399184004", "399236003", "399182000"),
+    *("R-102CD", "R-10236", "R-10232", "R-10228", "R-10224", "R-10230", "R-40783"),
+    *("R-10220", "R-40985", "R-10212", "R-10210", "R-10238", "R-10234", "R-102C1"),
 }
 """Lateral and oblique views in SNOMED CT and SRT (CID 4010, PS3.16)."""
 
 _SIDE_VIEW_WORDS = re.compile(r"\b(LAT(ERAL)?|PROFIL|SEITLICH|OBLIQUE)\b")
 _FRONTAL_WORDS = re.compile(r"\b(PA|AP|P\.A|A\.P|FRONTAL)\b")
 _HUMAN = re.compile(r"\b(HUMAN|HOMO SAPIENS)\b")
-_HUMAN_CODES = {"337915000", "L-85B00"}
+_HUMAN_CODES = {"337915000", "30996001", "L-85003", "L-85B00"}
 
 Check = Callable[[Dataset], str | None]
 

@@ -25,10 +25,18 @@ JPEGLS_SYNTAXES = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 JPEG2000_SYNTAXES = (uid.JPEG2000Lossless, uid.JPEG2000)
 HTJ2K_SYNTAXES = (uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 
-DECODER_DEPENDENCIES = dict.fromkeys(
-    (*JPEG_SYNTAXES, *JPEGLS_SYNTAXES, *JPEG2000_SYNTAXES, *HTJ2K_SYNTAXES, uid.RLELossless),
-    ("imagecodecs",),
+SIZED_SYNTAXES = (*JPEG_SYNTAXES, *JPEGLS_SYNTAXES, *JPEG2000_SYNTAXES, *HTJ2K_SYNTAXES)
+"""Their codestreams announce their own size."""
+
+_LOSSY_SYNTAXES = (
+    uid.JPEGBaseline8Bit,
+    uid.JPEGExtended12Bit,
+    uid.JPEGLSNearLossless,
+    uid.JPEG2000,
+    uid.HTJ2K,
 )
+
+DECODER_DEPENDENCIES = dict.fromkeys((*SIZED_SYNTAXES, uid.RLELossless), ("imagecodecs",))
 """Asked for by pydicom of every plug-in: transfer syntax → packages that it needs."""
 
 _MAX_TILES = 65_535
@@ -61,6 +69,11 @@ def register() -> None:
 def is_available(transfer_syntax_uid: str) -> bool:
     """Return whether this plug-in decodes the transfer syntax; pydicom asks every plug-in."""
     return transfer_syntax_uid in DECODER_DEPENDENCIES
+
+
+def is_lossy(transfer_syntax_uid: str) -> bool:
+    """Return whether the transfer syntax allows lossy compression."""
+    return transfer_syntax_uid in _LOSSY_SYNTAXES
 
 
 def decode_frame(frame: bytes, runner: DecodeRunner) -> bytes:
@@ -107,9 +120,8 @@ def _decode_codestream(frame: bytes, transfer_syntax_uid: str, samples: int) -> 
         array = imagecodecs.jpeg8_decode(frame, colorspace=colours, outcolorspace=colours)
     elif transfer_syntax_uid in JPEGLS_SYNTAXES:
         array = imagecodecs.jpegls_decode(frame)
-    elif transfer_syntax_uid in HTJ2K_SYNTAXES:
-        array = imagecodecs.htj2k_decode(frame)
     else:
+        # OpenJPEG decodes HTJ2K too. OpenJPH (`htj2k_decode`) lets saturated 16-bit white wrap to black.
         array = imagecodecs.jpeg2k_decode(frame)
     return np.asarray(array)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydicom import Dataset, config, dcmread
 from pydicom.dataset import FileDataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset as read_elements
 from pydicom.multival import MultiValue
 from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -32,11 +33,14 @@ PARSE_FAILURES = (
     EOFError,
     LookupError,
     NameError,
+    OSError,
     RuntimeError,
     TypeError,
     ValueError,
     struct.error,
     zlib.error,
+    BytesLengthException,
+    InvalidDicomError,
 )
 """What pydicom raises on damaged or hostile data sets: RecursionError is a RuntimeError, UnboundLocalError a
 NameError, every decoding error a ValueError."""
@@ -252,12 +256,13 @@ def read_dataset(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> FileDataset:
     inflates without one, and a file of 1 MB may hold 1 GB.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise NotDicom(f"expected a file of at most {max_bytes} bytes, came {size}")
+        # Whole into memory: a file would let an element that promises 4 GB allocate them.
+        data = path.read_bytes()
     except OSError as error:
         raise StorageError(f"expected a readable file, came {type(error).__name__}") from error
-    if len(data) > max_bytes:
-        raise NotDicom(f"expected a file of at most {max_bytes} bytes, came a larger one")
     if data[128:132] != b"DICM":
         raise NotDicom("expected a DICOM file (PS3.10): the prefix DICM after 128 bytes is missing")
     try:

@@ -118,22 +118,26 @@ def _read(dataset: Dataset) -> NDArray[np.float32]:
 def _decode(dataset: Dataset) -> tuple[NDArray[Any], str]:
     """Return the stored integers, image_HW or image_HWC, and their photometric interpretation."""
     decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
-    bits_allocated, bits_stored = dataset.BitsAllocated, dataset.BitsStored
-    bits_above = bits_allocated - 1 - dataset.get("HighBit", bits_stored - 1)
-    # pydicom takes the high bit for Bits Stored - 1; old films keep their values in the upper bits.
-    misaligned = decoder.is_native and bits_above != bits_allocated - bits_stored and bits_allocated > 1
-    options: dict[str, Any] = {"number_of_frames": 1}
-    if misaligned:
-        options["correct_unused_bits"] = False
-    stored, properties = decoder.as_array(
-        dataset,
-        index=0,
-        decoding_plugin="" if decoder.is_native else codecs.PLUGIN,
-        **options,
-    )
-    if misaligned:
-        stored = (stored << bits_above) >> (bits_allocated - bits_stored)
+    # Unused bits are dealt with below: pydicom takes High Bit for Bits Stored - 1.
+    options: dict[str, Any] = {"number_of_frames": 1, "correct_unused_bits": False}
+    plugin = "" if decoder.is_native else codecs.PLUGIN
+    stored, properties = decoder.as_array(dataset, index=0, decoding_plugin=plugin, **options)
+    if dataset.BitsAllocated > 1 and not codecs.is_lossy(decoder.UID):
+        stored = _without_unused_bits(stored, dataset, has_high_bit=decoder.UID not in codecs.SIZED_SYNTAXES)
     return stored, str(properties["photometric_interpretation"])
+
+
+def _without_unused_bits(stored: NDArray[Any], dataset: Dataset, *, has_high_bit: bool) -> NDArray[Any]:
+    """Drop the bits above and below the value, where old films keep overlays; extend the sign (PS3.5 8.1.1).
+
+    Not for lossy codestreams: theirs may overshoot Bits Stored, and a white that lost its highest bit is
+    black. Codestreams other than RLE hold the value in the lowest bits, whatever High Bit says.
+    """
+    unused = dataset.BitsAllocated - dataset.BitsStored
+    above = dataset.BitsAllocated - 1 - dataset.get("HighBit", -1) if has_high_bit else unused
+    if not 0 <= above <= unused:
+        above = unused
+    return (stored << above) >> unused if unused else stored
 
 
 def _luminance(

@@ -3,10 +3,12 @@
 from io import BytesIO
 from typing import Any
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import Dataset, uid
 from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian
 
 CR_STORAGE = "1.2.840.10008.5.1.4.1.1.1"
@@ -109,6 +111,55 @@ def put_pixels(
     return dataset
 
 
+def encode_frame(stored: NDArray[Any], transfer_syntax_uid: str, bits_stored: int) -> bytes:
+    """Compress unsigned integers (rows, cols) or (rows, cols, 3); lossy where the syntax is lossy."""
+    match transfer_syntax_uid:
+        case uid.JPEGBaseline8Bit:
+            return bytes(imagecodecs.jpeg8_encode(stored, level=95))
+        case uid.JPEGExtended12Bit:
+            return bytes(imagecodecs.jpeg8_encode(stored, level=98, bitspersample=12))
+        case uid.JPEGLossless:
+            options = {"lossless": True, "predictor": 6, "bitspersample": bits_stored}
+            return bytes(imagecodecs.jpeg8_encode(stored, **options))
+        case uid.JPEGLosslessSV1:
+            options = {"lossless": True, "predictor": 1, "bitspersample": bits_stored}
+            return bytes(imagecodecs.jpeg8_encode(stored, **options))
+        case uid.JPEGLSLossless | uid.JPEGLSNearLossless:
+            near = 0 if transfer_syntax_uid == uid.JPEGLSLossless else 2
+            return bytes(imagecodecs.jpegls_encode(stored, level=near))
+        case uid.JPEG2000Lossless | uid.JPEG2000:
+            options = {"codecformat": "j2k", "bitspersample": bits_stored}
+            options |= {"reversible": True} if transfer_syntax_uid == uid.JPEG2000Lossless else {"level": 60}
+            return bytes(imagecodecs.jpeg2k_encode(stored, **options))
+        case uid.HTJ2K:
+            return bytes(imagecodecs.htj2k_encode(stored, level=0.001, reversible=False))
+        case uid.HTJ2KLossless | uid.HTJ2KLosslessRPCL:
+            return bytes(imagecodecs.htj2k_encode(stored, reversible=True))
+    raise ValueError(f"no encoder for {transfer_syntax_uid}")
+
+
+def put_compressed(dataset: FileDataset, frame: bytes, transfer_syntax_uid: str) -> FileDataset:
+    """Replace Pixel Data by one compressed frame; the rest of the header stays as it is."""
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = uid.UID(transfer_syntax_uid)
+    return dataset
+
+
+def compress(dataset: FileDataset, transfer_syntax_uid: str) -> FileDataset:
+    """Compress the Pixel Data of an uncompressed data set in place."""
+    if transfer_syntax_uid == uid.RLELossless:
+        dataset.compress(uid.RLELossless, generate_instance_uid=False)
+        return dataset
+    unsigned = "u1" if dataset.BitsAllocated == 8 else "<u2"
+    shape = (dataset.Rows, dataset.Columns) + ((3,) if dataset.SamplesPerPixel == 3 else ())
+    pixels = np.frombuffer(dataset.PixelData, unsigned)[: int(np.prod(shape))].reshape(shape)
+    pixels = pixels & (2**dataset.BitsStored - 1)  # codecs without sign store the bits of a signed value
+    frame = encode_frame(pixels, transfer_syntax_uid, dataset.BitsStored)
+    return put_compressed(dataset, frame, transfer_syntax_uid)
+
+
 def _build(sop_class_uid: str, modality: str, image_HW: NDArray[np.float32] | None) -> FileDataset:
     file_meta = FileMetaDataset()
     file_meta.MediaStorageSOPClassUID = sop_class_uid
@@ -170,6 +221,13 @@ def _override(dataset: FileDataset, attributes: dict[str, Any]) -> FileDataset:
     dataset.file_meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", CR_STORAGE)
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID", f"{_UID_ROOT}.3")
     return dataset
+
+
+def build_code(value: str, scheme: str, meaning: str) -> Dataset:
+    """Return an item of a code sequence."""
+    return set_attributes(
+        Dataset(), {"CodeValue": value, "CodingSchemeDesignator": scheme, "CodeMeaning": meaning}
+    )
 
 
 def to_bytes(dataset: Dataset) -> bytes:
