@@ -1,9 +1,12 @@
 """The Celery app, and why each setting is as it is."""
 
+import logging
+import os
+import signal
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_ready
+from celery.signals import setup_logging, worker_process_init, worker_ready
 from kombu.exceptions import OperationalError
 
 from worker import settings as worker_settings
@@ -11,6 +14,8 @@ from worker.logs import configure
 
 ANALYSE, DELIVER = "analyse", "deliver"
 """The queues: a PACS that hangs must not keep films from being judged."""
+
+log = logging.getLogger(__name__)
 
 _settings = worker_settings.current()
 
@@ -46,6 +51,8 @@ app.conf.update(
     task_routes={"worker.tasks.deliver": {"queue": DELIVER}},
     # A child that grew is replaced between films.
     worker_max_memory_per_child=4_000_000,
+    # A child loads the network before it is ready; the default of 4 s would kill it in the middle.
+    worker_proc_alive_timeout=120,
     worker_hijack_root_logger=False,
     worker_cancel_long_running_tasks_on_connection_loss=False,
     timezone="UTC",
@@ -56,6 +63,20 @@ app.conf.update(
 def _configure_logging(**_: Any) -> None:
     """One format for all parts; Celery's own would print task arguments."""
     configure(_settings.log_level)
+
+
+@worker_process_init.connect
+def _load_the_model(**_: Any) -> None:
+    """Load the network before the first film; with a bad one the whole worker stops, with words."""
+    if ANALYSE not in app.amqp.queues.consume_from:
+        return
+    from worker import context  # with the tensor library: in the child only
+
+    try:
+        context.get().predictor  # noqa: B018 (a cached property: asking loads it)
+    except context.ModelUnusable as error:
+        log.critical("%s; this worker stops", error)
+        os.kill(os.getppid(), signal.SIGTERM)
 
 
 @worker_ready.connect

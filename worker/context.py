@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
+from dicom_io.errors import RetryableError
 from dicom_io.findings import Device
 from dicom_io.spool import Folder
 from worker import __version__, database
@@ -16,6 +17,10 @@ from worker.settings import Settings
 
 if TYPE_CHECKING:
     from model.predict import Predictor
+
+
+class ModelUnusable(RetryableError):
+    """The model's folder is missing, incomplete or altered; the films wait until that is mended."""
 
 
 @dataclass
@@ -49,9 +54,13 @@ class Context:
     def predictor(self) -> Predictor:
         """The model, loaded once per process."""
         # Imported here: with a tensor library in the parent, a forward pass in a forked child hangs.
+        from model.checkpoint import BadModel
         from model.predict import Predictor
 
-        return Predictor(self.settings.model)
+        try:
+            return Predictor(self.settings.model)
+        except BadModel as error:
+            raise ModelUnusable(f"the model cannot be used: {error}") from error
 
 
 @cache

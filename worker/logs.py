@@ -13,5 +13,8 @@ def configure(level: str) -> None:
     logging.basicConfig(level=level, format=FORMAT, stream=sys.stderr, force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
+    # A line for each message received and done says nothing that the rows do not.
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # pynetdicom logs the tracebacks of its callbacks, and they can hold values of a data set.
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)

@@ -122,7 +122,7 @@ class Demo:
     @contextmanager
     def _worker(self) -> Iterator[subprocess.Popen[bytes]]:
         """`cxr-worker up` in this folder, stopped at the end as an administrator would."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("CXR_")}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("CXR_") or k == "CXR_MODEL"}
         environment["CXR_DATA"] = str(self.folder)
         with self.log.open("wb") as log:
             command = [sys.executable, "-m", "worker.cli", "up"]
