@@ -141,7 +141,7 @@ def test_a_secondary_image_of_an_algorithm_is_refused() -> None:
     equipment.AlgorithmFamilyCodeSequence = [build_code("123109", "DCM", "Manual Processing")]
     capture.ContributingEquipmentSequence = [equipment]
     assert reason_for(capture) is Reason.OTHER_ALGORITHM
-    capture.ImageType = ["DERIVED", "PRIMARY"]
+    capture.ImageType = ["DERIVED", "PRIMARY", "SECONDARY"]
     assert reason_for(capture) is None
 
 
@@ -297,6 +297,14 @@ def test_long_strips_are_refused() -> None:
 )
 def test_pictures_without_contrast_are_refused(image_HW: np.ndarray) -> None:
     refusal = check_pixels(image_HW.astype(np.float32))
+    assert refusal is not None
+    assert refusal.reason is Reason.BLANK
+
+
+def test_a_flat_picture_with_a_few_bright_spots_is_refused() -> None:
+    image_HW = np.full((700, 700), 0.5, np.float32)
+    image_HW[::7, 0] = np.linspace(0, 1, 100)
+    refusal = check_pixels(image_HW)
     assert refusal is not None
     assert refusal.reason is Reason.BLANK
 

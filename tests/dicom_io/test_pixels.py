@@ -273,7 +273,9 @@ def test_padding_is_dark_and_takes_no_contrast(photometric_interpretation: str) 
 def test_padding_with_the_wrong_sign_is_understood() -> None:
     stored_HW = np.rint(phantom_HW() * 1000).astype(np.int16)
     stored_HW[:9] = -2000
-    film = put_pixels(build_film(), stored_HW, bits_stored=16, signed=True)
+    film = put_pixels(
+        build_film(), stored_HW, bits_stored=16, signed=True, photometric_interpretation="MONOCHROME1"
+    )
     film.PixelPaddingValue = 2**16 - 2000
     film["PixelPaddingValue"].VR = "US"
     assert read_pixels(film)[:9].max() == 0.0
