@@ -104,6 +104,9 @@ def _describe_image(capture: Dataset, film: Dataset, layout: Layout, rows: int) 
     """Write what the picture has of its film: orientation, spacing, losses, reference."""
     capture.ConversionType = "WSD"
     capture.BodyPartExamined = film.get("BodyPartExamined", "CHEST")
+    if capture.BodyPartExamined != "CHEST":
+        # Type 2C (PS3.3 C.7.3.1): any other word might name a paired organ.
+        capture.Laterality = ""
     capture.PatientOrientation = film.get("PatientOrientation", "")
     capture.DerivationDescription = DERIVATION
     for keyword in (

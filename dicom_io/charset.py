@@ -12,7 +12,7 @@ TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """Value representations whose characters depend on Specific Character Set (PS3.5 6.1.2.3)."""
 
 _DEFAULT_REPERTOIRE: Final = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6"})
-_ESCAPE: Final = "\x1b"
+_ESCAPE: Final = b"\x1b"
 # An escape sequence names its set by itself (PS3.3 table C.12-4), declared or not.
 _ESCAPED_SETS: Final = ["", "ISO 2022 IR 87", "ISO 2022 IR 159", "ISO 2022 IR 149", "ISO 2022 IR 58"]
 _DELIMITERS: Final = frozenset(b"\\^=\r\n\f\t")
@@ -23,22 +23,18 @@ def encodings_of(character_set: Sequence[str]) -> list[str]:
     return convert_encodings(list(character_set) or None)
 
 
-def repair_undeclared(text: str) -> str:
-    """Return a text of a source without Specific Character Set, which pydicom decoded as Latin-1.
+def decode_undeclared(data: bytes) -> str:
+    """Return a text of a source without Specific Character Set.
 
     Bytes that are valid UTF-8, or that hold the escape sequences of ISO 2022, say themselves what they are.
-    Others stay Latin-1: every byte survives, and in practice that is what such devices write.
+    Others are taken as Latin-1: every byte survives, and in practice that is what such devices write.
     """
-    try:
-        data = text.encode("latin-1")
-    except UnicodeEncodeError:
-        return text  # never was bytes: a data set made in memory
-    if _ESCAPE in text:
+    if _ESCAPE in data:
         return decode_bytes(data, convert_encodings(list(_ESCAPED_SETS)), set(_DELIMITERS))
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        return text
+        return data.decode("latin-1")
 
 
 def texts_of(dataset: Dataset) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """The evidence view: a clean copy of the headers of a film that its results inherit or describe."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -15,7 +15,7 @@ from pydicom.uid import HTJ2K, JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JP
 from pydicom.valuerep import PersonName
 
 from dicom_io import repair
-from dicom_io.charset import TEXT_VRS, encodings_of, repair_undeclared
+from dicom_io.charset import TEXT_VRS, decode_undeclared, encodings_of
 from dicom_io.errors import InvalidResult
 
 Repair = Callable[[str], str | None]
@@ -128,8 +128,8 @@ def view_evidence(source: Dataset) -> Evidence:
     ----------
     PS3.3 C.7.1.1, C.7.2.1, C.7.2.2; PS3.5 6.2.
     """
-    # pydicom's warnings quote the value, which may be a patient's name.
-    with warnings.catch_warnings():
+    # pydicom's warnings, and the lines it logs, quote the value, which may be a patient's name.
+    with warnings.catch_warnings(), config.disable_value_validation():
         warnings.simplefilter("ignore")
         reader = _Reader(source)
         headers = Dataset()
@@ -181,36 +181,61 @@ class _Reader:
 
     def values(self, keyword: str) -> list[str]:
         """Return the values of an attribute as texts, none when it is missing, empty or unreadable."""
-        element = self._element(keyword)
-        if element is None or element.value is None:
-            return []
-        value = element.value
-        if isinstance(value, bytes):  # VR UN
-            value = value.decode(default_encoding)
-        single = isinstance(value, str | PersonName) or not hasattr(value, "__iter__")
-        texts = [str(each) for each in ([value] if single else value)]
         if dictionary_VR(keyword) in TEXT_VRS and not self.character_set:
-            texts = [repair_undeclared(text) for text in texts]
-        return [text.strip("\0 ") for text in texts] if any(texts) else []
+            texts = self._undeclared(keyword)
+        else:
+            element = self._element(keyword)
+            texts = [] if element is None else [str(value) for value in _each(element.value)]
+        texts = [text.strip("\0 ") for text in texts]
+        return texts if any(texts) else []
 
     def value(self, keyword: str, clean: Repair) -> str | None:
         """Return the one clean value of an attribute; None when it has none, several, or an invalid one."""
         values = self.values(keyword)
         return clean(values[0]) or None if len(values) == 1 else None
 
+    def _undeclared(self, keyword: str) -> list[str]:
+        """Return texts whose bytes must tell their character set, since the source does not."""
+        element = self._stored(keyword)
+        if isinstance(element, RawDataElement):
+            return decode_undeclared(element.value or b"").split("\\")
+        return [] if element is None else [_decode_again(value) for value in _each(element.value)]
+
     def _element(self, keyword: str) -> DataElement | None:
-        tag = tag_for_keyword(keyword)
-        if tag is None or tag not in self._source:
-            return None
-        element: object = self._source.get_item(tag)
-        if isinstance(element, DataElement):
-            return element
+        element = self._stored(keyword)
         if not isinstance(element, RawDataElement):
-            return None
+            return element
         try:
             return convert_raw_data_element(element, encoding=self._encodings)
         except (ValueError, TypeError, NotImplementedError, LookupError):
             return None  # a value that cannot even be parsed for its VR
+
+    def _stored(self, keyword: str) -> DataElement | RawDataElement | None:
+        tag = tag_for_keyword(keyword)
+        if tag is None or tag not in self._source:
+            return None
+        element: object = self._source.get_item(tag)
+        return element if isinstance(element, DataElement | RawDataElement) else None
+
+
+def _each(value: object) -> list[object]:
+    if value is None:
+        return []
+    if isinstance(value, bytes):  # VR UN
+        return [value.decode(default_encoding)]
+    if isinstance(value, str | PersonName) or not isinstance(value, Iterable):
+        return [value]
+    return list(value)
+
+
+def _decode_again(value: object) -> str:
+    """Return a text that pydicom has decoded as Latin-1, in the character set that its bytes have."""
+    if isinstance(value, PersonName) and isinstance(value.original_string, bytes):
+        return decode_undeclared(value.original_string)
+    try:
+        return decode_undeclared(str(value).encode("latin-1"))
+    except UnicodeEncodeError:
+        return str(value)  # never was bytes: a data set made in memory
 
 
 def _put(headers: Dataset, keyword: str, value: str | list[str] | list[Dataset] | int) -> None:

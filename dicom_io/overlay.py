@@ -181,7 +181,7 @@ def _draw_scale(picture: Image.Image, draw: ImageDraw.ImageDraw, layout: Layout)
     ramp_HW = np.repeat(np.linspace(255, 0, height).astype(np.uint8)[:, None], unit, axis=1)
     picture.paste(Image.fromarray(_mix(np.full_like(ramp_HW, 128), ramp_HW)), (left, top))
     draw.rectangle((left - 1, top - 1, left + unit, top + height), outline=_WHITE)
-    font = ImageFont.load_default(size=unit)
+    font = _font(unit)
     for tick in range(6):
         y = top + round((height - 1) * (1 - tick / 5))
         draw.line((left + unit, y, left + unit + unit // 3, y), fill=_WHITE)
@@ -200,24 +200,28 @@ def _draw_finding(draw: ImageDraw.ImageDraw, layout: Layout, context: ResultCont
 def _lines(context: ResultContext) -> list[tuple[str, tuple[int, int, int]]]:
     finding, algorithm = context.finding, context.algorithm
     return [
-        (_judgement(finding), _WHITE),
+        (judgement(finding), _WHITE),
         (f"Model {algorithm.name} {algorithm.version}", _WHITE),
         (f"Time {context.created_at.isoformat(sep=' ', timespec='seconds')}", _WHITE),
         ("Map: Grad-CAM for COVID-19, scale fixed for the model", _WHITE),
     ]
 
 
-def _judgement(finding: Finding) -> str:
+def judgement(finding: Finding) -> str:
+    """Return the finding in one line: decision, probability, threshold or abstain band."""
     text = f"{_DECISIONS[finding.presence]}   probability {finding.percent} %   "
     if finding.presence is Presence.UNDETERMINED:
         return text + f"abstain band {finding.band_low * 100:.1f} - {finding.band_high * 100:.1f} %"
     return text + f"threshold {finding.threshold * 100:.1f} %"
 
 
-def _fit(
-    draw: ImageDraw.ImageDraw, text: str, width: int, size: int
-) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return the font in which the text is no wider than `width`, at most `size` pixels high."""
-    font = ImageFont.load_default(size=size)
-    length = draw.textlength(text, font=font)
-    return font if length <= width else ImageFont.load_default(size=max(6, size * width / length))
+def _fit(draw: ImageDraw.ImageDraw, text: str, width: int, size: int) -> _Font:
+    """Return the largest font, at most `size` pixels high, in which the text is no wider than `width`."""
+    while size > _SMALLEST_FONT_PX and draw.textlength(text, font=_font(size)) > width:
+        size -= 1
+    return _font(size)
+
+
+@cache
+def _font(size: int) -> _Font:
+    return ImageFont.load_default(size=size)

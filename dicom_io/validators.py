@@ -68,6 +68,11 @@ TOLERATED: Final = (
         "our own scheme of codes, private as its 99 says (PS3.16 section 8.2)",
     ),
     Tolerated(
+        "dciodvfy",
+        re.compile(r"^Warning .*BodyPartExamined.* - Unrecognized defined term"),
+        "the hospital's own word, copied as it is",
+    ),
+    Tolerated(
         "dcentvfy",
         re.compile(r"Different information entities for attribute - Element=<AccessionNumber>"),
         "it takes the number for one of the series in an image and of the study in a report",
@@ -79,7 +84,7 @@ TOLERATED: Final = (
     ),
     Tolerated(
         "dsrdump",
-        re.compile(r"(VR checker|[Cc]haracter set|SpecificCharacterSet)"),
+        re.compile(r"^W: .*(VR checker|SpecificCharacterSet)"),
         "its VR checker does not know ISO_IR 192, GB18030 and ISO 2022",
     ),
 )
