@@ -33,6 +33,8 @@ _DECISIONS: Final = {
     Presence.ABSENT: "COVID-19: ABSENT",
     Presence.UNDETERMINED: "COVID-19: UNDETERMINED",
 }
+_SMALLEST_FONT_PX: Final = 6
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _BLACK: Final = (0, 0, 0)
 _WHITE: Final = (255, 255, 255)
 _AMBER: Final = (255, 200, 60)
