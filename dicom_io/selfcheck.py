@@ -84,8 +84,16 @@ def check_result(encoded: bytes, source: Dataset, context: ResultContext) -> Non
     InvalidResult
         With the first difference found; the message names attributes, never a patient's name or id.
     """
-    result = _read(encoded)
     evidence = view_evidence(source)
+    result = _read(encoded)
+    try:
+        _compare(result, evidence, context)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        # A content item or a sequence item without what every one of its kind has.
+        raise InvalidResult(f"{result.SOPClassUID.name}: an item is incomplete") from error
+
+
+def _compare(result: Dataset, evidence: Evidence, context: ResultContext) -> None:
     _check_uids(result, evidence.headers, context)
     _check_identity(result, evidence)
     _check_device(result, context)

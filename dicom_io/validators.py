@@ -73,8 +73,13 @@ TOLERATED: Final = (
         "the hospital's own word, copied as it is",
     ),
     Tolerated(
+        "dciodvfy",
+        re.compile(r"^Warning .*Laterality.* only permitted to be empty when actually unknown"),
+        "written empty where the hospital's body part may be a paired one",
+    ),
+    Tolerated(
         "dcentvfy",
-        re.compile(r"Different information entities for attribute - Element=<AccessionNumber>"),
+        re.compile(r"Different information entities for attribute - Element=<(IssuerOf)?AccessionNumber"),
         "it takes the number for one of the series in an image and of the study in a report",
     ),
     Tolerated(
