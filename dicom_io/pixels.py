@@ -19,7 +19,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 
 from dicom_io import codecs
-from dicom_io.errors import CxrError, NoPixelData, UnreadablePixels, UnsupportedImage
+from dicom_io.errors import CxrError, NoPixelData, RetryableError, UnreadablePixels, UnsupportedImage
 
 MAX_PIXELS = 100_000_000
 """Rows x columns of the largest image that is decoded; the largest detectors have about 20 million."""
@@ -57,6 +57,8 @@ def read_pixels(dataset: Dataset) -> NDArray[np.float32]:
     UnsupportedImage
         If it has more than one frame, neither 1 nor 3 samples per pixel, more than 16 bits, or more than
         `MAX_PIXELS` pixels.
+    RetryableError
+        If there is too little memory.
     UnreadablePixels
         If the header lacks what decoding needs, the data are cut off or damaged, or their own size is not
         that of the header.
@@ -80,6 +82,9 @@ def read_pixels(dataset: Dataset) -> NDArray[np.float32]:
         return _read(dataset)
     except (CxrError, KeyboardInterrupt, SystemExit):
         raise
+    except MemoryError as error:
+        # The machine's trouble, not the film's: another try may find room.
+        raise RetryableError("expected enough memory to decode the pixels, there is too little") from error
     # Decoders raise what they like; those written in Rust panic with a class that is no Exception.
     except BaseException as error:
         raise UnreadablePixels(

@@ -257,7 +257,8 @@ class Installation:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("CXR_")}
+        # CXR_MODEL: the same tests for another model.
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("CXR_") or k == "CXR_MODEL"}
         return {**kept, "CXR_DATA": str(self.data)}
 
     def start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
@@ -280,8 +281,7 @@ class Installation:
         return process
 
     def work(self, concurrency: int = 1) -> subprocess.Popen[bytes]:
-        queues = ["-Q", "analyse,deliver", "-c", str(concurrency)]
-        return self.start("worker", ["celery", "-A", "worker", "worker", *queues])
+        return self.start("worker", ["celery", "-A", "worker", "worker", "-c", str(concurrency)])
 
     def up(self) -> subprocess.Popen[bytes]:
         process = self.start("up", ["worker.cli", "up"])

@@ -48,6 +48,8 @@ app.conf.update(
     worker_enable_remote_control=False,
     worker_send_task_events=False,
     task_default_queue=ANALYSE,
+    # Both, so that a plain `celery -A worker worker` consumes both; -Q narrows it down.
+    task_queues={ANALYSE: {}, DELIVER: {}},
     task_routes={"worker.tasks.deliver": {"queue": DELIVER}},
     # A child that grew is replaced between films.
     worker_max_memory_per_child=4_000_000,

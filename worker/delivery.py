@@ -2,12 +2,14 @@
 
 import logging
 from datetime import timedelta
+from functools import partial
 
 from dicom_io import scu
 from dicom_io.errors import DestinationError, StorageError
 from dicom_io.scu import Outcome, StoreAnswer, Target, Unanswered
 from worker import database
 from worker.context import Context
+from worker.lease import kept
 from worker.queries import deliveries
 from worker.queries.deliveries import DeliveryClaim
 from worker.queries.images import LostLease
@@ -17,8 +19,6 @@ from worker.states import DeliveryState
 
 log = logging.getLogger(__name__)
 
-LEASE_FACTOR = 6
-"""A send waits for the network at several steps; its lease covers them all."""
 ASK_AGAIN_CAP_S = 60.0
 """A PACS may index what it took a little later; then it is asked soon again."""
 ASK_AT_MOST = 10
@@ -28,13 +28,14 @@ A_DAY = timedelta(days=1)
 
 def deliver(context: Context, delivery_id: int) -> None:
     """Take one delivery a step on; never raises for what a destination does."""
-    lease_s = context.settings.network_timeout_s * LEASE_FACTOR
+    lease_s = context.settings.lease_s
     with database.write(context.engine) as session:
         claim = deliveries.claim(session, delivery_id, lease_s=lease_s)
     if claim is None:
         return
     try:
-        _step(context, claim)
+        with kept(context.engine, lease_s, partial(deliveries.renew, claim=claim, lease_s=lease_s)):
+            _step(context, claim)
     except LostLease as lost:
         log.warning("%s: nothing written", lost)
 

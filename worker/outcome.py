@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from dicom_io.selfcheck import check_result
 from kombu.exceptions import OperationalError
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -16,6 +15,7 @@ from sqlalchemy.orm import Session
 from dicom_io.capture import build_capture
 from dicom_io.findings import Algorithm, Finding, Presence, ResultContext
 from dicom_io.report import build_report, encode
+from dicom_io.selfcheck import check_result
 from dicom_io.spool import StoredObject
 from worker import __version__, database
 from worker.queries import images
@@ -25,7 +25,6 @@ from worker.tables import Analysis, Delivery, Result
 
 if TYPE_CHECKING:
     from model.predict import ModelInfo, Prediction
-
     from worker.context import Context
 
 log = logging.getLogger(__name__)
@@ -77,11 +76,8 @@ def describe(context: Context, prediction: Prediction) -> ResultContext:
 
 
 def parameters(info: ModelInfo) -> tuple[str, ...]:
-    """The lines that the report gives for the algorithm (TID 4019)."""
+    """Lines of the report's algorithm (TID 4019), besides hash, threshold and band, which it adds."""
     return (
-        f"weights SHA-256: {info.weights_sha256}",
-        f"decision threshold: {info.threshold:.4f}",
-        f"abstain band: {info.band_low:.4f} to {info.band_high:.4f}",
         f"input size: {info.input_size} x {info.input_size} px",
         f"calibration: {info.calibration}",
         f"prevalence at training: {info.prevalence_training:.3f}, assumed: {info.prevalence_assumed:.3f}",
@@ -156,7 +152,7 @@ def ring(delivery_ids: list[int]) -> None:
     try:
         for delivery_id in delivery_ids:
             deliver.delay(delivery_id)
-    except OperationalError:
+    except (OperationalError, OSError):
         log.warning("the broker is away: deliveries wait for the sweeper")
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from functools import partial
 
 from pydicom.dataset import Dataset
 
@@ -36,7 +37,8 @@ def analyse(context: Context, image_id: int) -> None:
     if claim is None:
         return
     try:
-        with kept(context.engine, claim, settings.lease_s):
+        renew = partial(images.renew, claim=claim, lease_s=settings.lease_s)
+        with kept(context.engine, settings.lease_s, renew):
             _reach_an_end(context, claim)
     except LostLease as lost:
         log.warning("%s: nothing written", lost)

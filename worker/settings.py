@@ -44,7 +44,7 @@ class Listener(_Frozen):
     """Address to listen on; loopback unless told otherwise."""
     port: Port = 11112
     """DICOM port."""
-    max_associations: int = Field(20, ge=1, le=1000)
+    max_associations: int = Field(default=20, ge=1, le=1000)
     """Associations served at once; more are rejected as transient."""
 
 

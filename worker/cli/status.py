@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import socket
 import sys
 from typing import Any
 
@@ -102,9 +103,12 @@ def show(state: dict[str, Any], console: Console) -> None:
 
 
 def _listener_answers(settings: Settings) -> bool:
-    """Ask by C-ECHO, under the title of a sender that is let in; a listener without senders only rejects."""
-    admitted = next((s.aet for s in settings.sender if s.host in (None, "127.0.0.1")), None)
-    if admitted is None:
-        return False
+    """Ask by C-ECHO as a sender that is let in from here; without one, see whether the port is open."""
     listener = settings.listener
-    return scu.echo(Target(listener.aet, listener.host, listener.port, admitted, timeout_s=3))
+    host = "127.0.0.1" if listener.host == "0.0.0.0" else listener.host
+    admitted = next((s.aet for s in settings.sender if s.host in (None, host)), None)
+    if admitted is not None:
+        return scu.echo(Target(listener.aet, host, listener.port, admitted, timeout_s=3))
+    with socket.socket() as probe:
+        probe.settimeout(3)
+        return probe.connect_ex((host, listener.port)) == 0

@@ -45,7 +45,7 @@ class DemoPacs:
     def start(self) -> None:
         """Open the port."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        handlers = [(evt.EVT_C_STORE, self._store)]
+        handlers: list[Any] = [(evt.EVT_C_STORE, self._store)]
         self._server = self._entity.start_server(self._address, block=False, evt_handlers=handlers)
 
     def stop(self) -> None:

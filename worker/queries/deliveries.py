@@ -70,6 +70,17 @@ def claim(session: Session, delivery_id: int, *, lease_s: float) -> DeliveryClai
     return taken
 
 
+def renew(session: Session, claim: DeliveryClaim, *, lease_s: float) -> bool:
+    """Prolong the lease; False when it is somebody else's by now, or was let go."""
+    renewed = session.execute(
+        update(Delivery)
+        .where(Delivery.id == claim.delivery_id, Delivery.lease_token == claim.token)
+        .values(lease_until=database.now(session) + timedelta(seconds=lease_s))
+        .returning(Delivery.id)
+    )
+    return renewed.scalar() is not None
+
+
 def sent(session: Session, claim: DeliveryClaim, status: int, words: str, *, actor: str) -> bool:
     """The destination took it; True when it is still to be asked for proof."""
     delivery = _held(session, claim)
