@@ -3,8 +3,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DATA ?= demo-data
-DEBIAN_PACKAGES := redis-server postgresql dcmtk dicom3tools orthanc libpixelmed-java default-jre-headless
-PROGRAMS := redis-server storescu dciodvfy dsrdump Orthanc java
+DEBIAN_PACKAGES := redis-server postgresql dcmtk dicom3tools orthanc libpixelmed-java default-jre-headless systemd
+PROGRAMS := redis-server storescu dciodvfy dsrdump Orthanc java systemd-analyze
 
 .PHONY: help demo up test soak bench lint services install-demo install-dev
 .DEFAULT_GOAL := help
