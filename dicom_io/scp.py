@@ -151,7 +151,11 @@ class StorageListener:
         self._server = entity.start_server(
             (self._address.host, self._address.port),
             block=False,
-            evt_handlers=[(evt.EVT_REQUESTED, self._on_requested), (evt.EVT_C_STORE, self._on_store)],
+            evt_handlers=[
+                (evt.EVT_REQUESTED, self._on_requested),
+                (evt.EVT_C_STORE, self._on_store),
+                (evt.EVT_CONN_CLOSE, _clear_half_received),
+            ],
         )
         log.info("listening as %s on %s:%d", self._address.aet, self._address.host, self._address.port)
 
@@ -198,6 +202,14 @@ class StorageListener:
             path=Path(event.dataset_path),
         )
         return int(self._store(instance))
+
+
+def _clear_half_received(event: Any) -> None:
+    """Close and remove the file of an object that was cut off; pynetdicom keeps both."""
+    file = getattr(event.assoc.dimse.message, "_data_set_file", None)
+    if file is not None:
+        file.close()
+        Path(file.name).unlink(missing_ok=True)
 
 
 def _peer(event: Any) -> Peer:
