@@ -211,6 +211,13 @@ def _association(target: Target, contexts: list[tuple[str, str]]) -> Iterator[An
             )
     try:
         yield association
+    except RuntimeError as error:
+        if association.is_established:
+            raise
+        # pynetdicom's word for an association that the peer ended before it was used.
+        raise DestinationError(
+            f"{target.aet}@{target.host}:{target.port}: association ended by peer"
+        ) from error
     finally:
         if association.is_established:
             association.release()
