@@ -1,0 +1,109 @@
+"""A PACS that answers what a test tells it to: a real pynetdicom SCP on a free loopback port."""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from threading import Event
+from typing import Any, Self
+
+from pydicom import Dataset, dcmread
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    ComprehensiveSRStorage,
+    ComputedRadiographyImageStorage,
+    SecondaryCaptureImageStorage,
+    StudyRootQueryRetrieveInformationModelFind,
+    Verification,
+)
+
+EXPLICIT_LE, IMPLICIT_LE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+STORABLE = (ComprehensiveSRStorage, SecondaryCaptureImageStorage, ComputedRadiographyImageStorage)
+ABORT = "abort"
+"""As an answer: the connection is aborted instead, and the object is lost."""
+KEEP_AND_ABORT = "keep and abort"
+"""As an answer: the object is kept, and the connection aborted before a word is said."""
+
+
+@dataclass
+class ScriptedPacs:
+    """Answers C-STORE from `answers`, then with Success; answers C-FIND from what it holds."""
+
+    answers: deque[int | str] = field(default_factory=deque)
+    syntaxes: tuple[str, ...] = (EXPLICIT_LE, IMPLICIT_LE)
+    storable: tuple[str, ...] = STORABLE
+    finds_nothing: bool = False
+    find_status: int = 0x0000
+    comment: str = ""
+    abort_when_accepted: bool = False
+    hold: Event | None = None
+    """When set to an event, each C-STORE waits for it."""
+    held: dict[str, Dataset] = field(default_factory=dict)
+    stores: list[tuple[str, str]] = field(default_factory=list)
+    """SOP Instance UID and transfer syntax of each C-STORE, in order."""
+    finds: list[str] = field(default_factory=list)
+    """SOP Instance UID of each C-FIND."""
+    callers: list[str] = field(default_factory=list)
+    port: int = 0
+
+    aet = "PACS"
+
+    @classmethod
+    @contextmanager
+    def running(cls, **script: Any) -> Iterator[Self]:
+        pacs = cls(**script)
+        entity = AE(ae_title=pacs.aet)
+        for uid in pacs.storable:
+            entity.add_supported_context(uid, list(pacs.syntaxes))
+        entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+        entity.add_supported_context(Verification)
+        handlers = [
+            (evt.EVT_C_STORE, pacs._store),
+            (evt.EVT_C_FIND, pacs._find),
+            (evt.EVT_REQUESTED, pacs._requested),
+            (evt.EVT_ACCEPTED, pacs._accepted),
+        ]
+        server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        pacs.port = int(server.server_address[1])  # type: ignore[union-attr]
+        try:
+            yield pacs
+        finally:
+            server.shutdown()  # type: ignore[union-attr]
+
+    def _requested(self, event: Any) -> None:
+        self.callers.append(str(event.assoc.requestor.primitive.calling_ae_title).strip())
+
+    def _accepted(self, event: Any) -> None:
+        if self.abort_when_accepted:
+            event.assoc.abort()
+
+    def _store(self, event: Any) -> int | Dataset:
+        if self.hold is not None:
+            self.hold.wait(60)
+        dataset = dcmread(BytesIO(event.encoded_dataset()))
+        uid = str(dataset.SOPInstanceUID)
+        self.stores.append((uid, str(event.context.transfer_syntax)))
+        answer = self.answers.popleft() if self.answers else 0x0000
+        if answer == KEEP_AND_ABORT or answer in (0x0000, 0xB000, 0xB006, 0xB007):
+            self.held[uid] = dataset
+        if isinstance(answer, str):
+            event.assoc.abort()
+            return 0x0000
+        status = Dataset()
+        status.Status = answer
+        if self.comment:
+            status.ErrorComment = self.comment
+        return status
+
+    def _find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        uid = str(event.identifier.SOPInstanceUID)
+        self.finds.append(uid)
+        found = None if self.finds_nothing else self.held.get(uid)
+        if found is not None:
+            answer = Dataset()
+            answer.QueryRetrieveLevel = "IMAGE"
+            for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"):
+                setattr(answer, keyword, found[keyword].value)
+            yield 0xFF00, answer
+        yield self.find_status, None
