@@ -11,8 +11,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 ENV_PREFIX = "CXR_"
 ENV_OF_OTHERS = frozenset({"CXR_CONFIG", "CXR_SHARED_DATA"})
@@ -112,12 +114,25 @@ class Settings(_Frozen):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severity that is logged."""
 
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> "Settings":
-        names = [destination.name for destination in self.destination]
+    @field_validator("destination")
+    @classmethod
+    def _names_are_unique(cls, destinations: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        names = [destination.name for destination in destinations]
         if len(names) != len(set(names)):
             raise ValueError(f"expected a different name for each [[destination]], got {', '.join(names)}")
-        return self
+        return destinations
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_known(cls, url: str | None) -> str | None:
+        try:
+            known = url is None or make_url(url).get_backend_name() in ("postgresql", "sqlite")
+        except (ArgumentError, ValueError):
+            known = False
+        if not known:
+            # The URL may hold a password and is not repeated.
+            raise ValueError("expected postgresql://USER@HOST/NAME or sqlite:///FILE")
+        return url
 
     @property
     def effective_database_url(self) -> str:
@@ -173,6 +188,9 @@ def load(environ: Mapping[str, str]) -> Loaded:
         if not variable.startswith(ENV_PREFIX) or variable in ENV_OF_OTHERS:
             continue
         key = _key_of(variable)
+        # An empty variable means "not set", as compose files and systemd units write it.
+        if not value:
+            continue
         _put(values, key, value)
         sources[key] = f"environment {variable}"
     try:
@@ -218,9 +236,10 @@ def _key_of(variable: str) -> str:
 
 def _put(values: dict[str, Any], key: str, value: str) -> None:
     section, _, last = key.rpartition(".")
-    # An empty variable means "not set", as compose files and systemd units write it.
-    if value:
-        (values.setdefault(section, {}) if section else values)[last] = value
+    table = values.setdefault(section, {}) if section else values
+    if not isinstance(table, dict):
+        raise SettingsError(f"{section}: expected a table [{section}] in the TOML file, got {table!r}")
+    table[last] = value
 
 
 def _dotted(values: Mapping[str, Any]) -> list[str]:
