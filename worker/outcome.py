@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from kombu.exceptions import OperationalError
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from sqlalchemy.orm import Session
@@ -17,7 +16,7 @@ from dicom_io.findings import Algorithm, Finding, Presence, ResultContext
 from dicom_io.report import build_report, encode
 from dicom_io.selfcheck import check_result
 from dicom_io.spool import StoredObject
-from worker import __version__, database
+from worker import __version__, bell, database
 from worker.queries import images
 from worker.queries.images import Claim
 from worker.states import DeliveryState, ImageState
@@ -146,13 +145,11 @@ def write(
 
 
 def ring(delivery_ids: list[int]) -> None:
-    """Tell Celery of new deliveries at once; when the broker is away the sweeper does it later."""
-    from worker.tasks import deliver  # the tasks import the pipeline, which imports this
-
+    """Tell Celery of new deliveries at once; when the broker is away a sweeper does it later."""
     try:
         for delivery_id in delivery_ids:
-            deliver.delay(delivery_id)
-    except (OperationalError, OSError):
+            bell.ring_deliver(delivery_id)
+    except bell.AWAY:
         log.warning("the broker is away: deliveries wait for the sweeper")
 
 

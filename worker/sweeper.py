@@ -3,10 +3,9 @@
 import logging
 from threading import Event, Thread
 
-from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker import database
+from worker import bell, database
 from worker.context import Context
 from worker.queries import deliveries, images
 
@@ -24,19 +23,17 @@ def ring(context: Context) -> int:
 
     Raises
     ------
-    OperationalError
-        The broker is away; the rows stay as they are.
+    kombu.exceptions.OperationalError, OSError
+        The broker is away (`bell.AWAY`); the rows stay as they are.
     """
-    from worker.tasks import analyse, deliver  # the tasks import this
-
     again_s = context.settings.ring_again_s
     with database.read(context.engine) as session:
         image_ids = images.to_ring(session, ring_again_s=again_s, limit=BATCH)
         delivery_ids = deliveries.to_ring(session, ring_again_s=again_s, limit=BATCH)
     for image_id in image_ids:
-        analyse.delay(image_id)
+        bell.ring_analyse(image_id)
     for delivery_id in delivery_ids:
-        deliver.delay(delivery_id)
+        bell.ring_deliver(delivery_id)
     if image_ids or delivery_ids:
         with database.write(context.engine) as session:
             images.mark_rung(session, image_ids, actor=f"{context.settings.node_id}/relay")
@@ -71,7 +68,7 @@ class Relay:
         while not self._stopped.is_set():
             try:
                 ring(self._context)
-            except (OperationalError, SQLAlchemyError, OSError) as error:
+            except (*bell.AWAY, SQLAlchemyError) as error:
                 log.warning("could not ring, will try again: %s", type(error).__name__)
             self._woken.wait(self._context.settings.sweep_s)
             self._woken.clear()
