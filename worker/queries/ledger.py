@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.orm import Session
 
 from dicom_io.scp import Peer
@@ -12,7 +12,7 @@ from worker import database
 from worker.queries.deliveries import reopen
 from worker.queries.images import move
 from worker.states import IMAGE_ENDS, ImageState
-from worker.tables import Delivery, Event, Image, Rejection
+from worker.tables import Delivery, Event, Image, Rejection, UtcDateTime
 
 FILTERS = {
     "since": "received_at >= :since",
@@ -23,6 +23,8 @@ FILTERS = {
     "state": "state = :state",
 }
 """Filters of `cxr-worker results`, as conditions on the view."""
+MOMENTS = frozenset({"since", "until"})
+"""Those whose value is a moment."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,10 @@ def results(session: Session, filters: dict[str, Any], limit: int) -> list[dict[
     """
     conditions = [FILTERS[name] for name in filters]
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    statement = text(f"SELECT * FROM results{where} ORDER BY image_id DESC LIMIT :limit")
+    statement = text(f"SELECT * FROM results{where} ORDER BY image_id DESC LIMIT :limit").bindparams(
+        # Written as the column is: SQLite compares moments as text.
+        *(bindparam(name, type_=UtcDateTime()) for name in MOMENTS.intersection(filters))
+    )
     return [dict(row) for row in session.execute(statement, {**filters, "limit": limit}).mappings()]
 
 
