@@ -1,0 +1,119 @@
+"""Databases, settings and the model for the tests of the worker: both databases, and one network for all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from parts import PostgreSQL
+from pynetdicom import _config
+from sqlalchemy import Engine, make_url
+
+from worker import database, schema
+from worker.context import Context
+from worker.settings import Destination, Settings
+from worker.tables import Base
+
+MakeContext = Callable[..., Context]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_broker_of_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Celery's app reads the settings when it is imported: it must not find those of a developer."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in [
+            name for name in os.environ if name.startswith("CXR_") and name != "CXR_SHARED_DATA"
+        ]:
+            if variable != "CXR_MODEL":
+                patch.delenv(variable)
+        patch.setenv("CXR_DATA", str(tmp_path_factory.mktemp("no-broker")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database without rows, to be copied."""
+    file = tmp_path_factory.mktemp("sqlite") / "cxr.sqlite3"
+    engine = database.open_engine(f"sqlite:///{file}")
+    schema.upgrade(engine)
+    engine.dispose()
+    return file
+
+
+@pytest.fixture(scope="session")
+def postgresql_engine(postgresql: PostgreSQL) -> Iterator[Engine]:
+    engine = database.open_engine(postgresql.new_database(f"worker_{os.getpid()}"))
+    schema.upgrade(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sqlite_engine(tmp_path: Path, sqlite_template: Path) -> Iterator[Engine]:
+    file = tmp_path / "data" / "cxr.sqlite3"
+    file.parent.mkdir(exist_ok=True)
+    shutil.copy(sqlite_template, file)
+    engine = database.open_engine(f"sqlite:///{file}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """The migrated database, without rows, of each kind."""
+    if request.param == "sqlite":
+        found: Engine = request.getfixturevalue("sqlite_engine")
+        return found
+    server: Engine = request.getfixturevalue("postgresql_engine")
+    names = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    with server.begin() as connection:
+        connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
+    return server
+
+
+@pytest.fixture
+def make_context(tmp_path: Path) -> MakeContext:
+    return partial(_context, tmp_path / "data")
+
+
+def _context(data: Path, engine: Engine, **settings: Any) -> Context:
+    data.mkdir(exist_ok=True)
+    url = None
+    if engine.dialect.name == "postgresql":
+        url = make_url(str(engine.url)).render_as_string(hide_password=False)
+    made = Settings(
+        **{"data": data, "node_id": "test", "database_url": url, "network_timeout_s": 20, **settings}
+    )
+    return Context(made, engine)
+
+
+def destination(name: str, port: int, proof: str = "find", **more: Any) -> Destination:
+    return Destination.model_validate(
+        {"name": name, "aet": "PACS", "host": "127.0.0.1", "port": port, "proof": proof, **more}
+    )
+
+
+@pytest.fixture(scope="session")
+def model_folder() -> Path | None:
+    """The model under test: CXR_MODEL, else None, which is the one in the package."""
+    named = os.environ.get("CXR_MODEL")
+    return Path(named) if named else None
+
+
+@pytest.fixture(scope="session")
+def predictor(model_folder: Path | None) -> Any:
+    """The network, loaded once for all tests."""
+    from model.predict import Predictor
+
+    return Predictor(model_folder, threads=2)
+
+
+@pytest.fixture
+def own_process_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a listener sets for its process is put back, for the other servers of this process."""
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.gettempdir())
+    monkeypatch.setattr(_config, "STORE_RECV_CHUNKED_DATASET", False)
