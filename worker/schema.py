@@ -9,6 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
 
 from worker.settings import Settings
@@ -43,11 +44,23 @@ def current(engine: Engine) -> str | None:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the database to `head`, under a lock."""
+    """Bring the database to `head`, under a lock.
+
+    Raises
+    ------
+    WrongRevision
+        The database is at a revision that this version does not know.
+    """
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({POSTGRES_LOCK})")
-        command.upgrade(_config(connection), "head")
+        try:
+            command.upgrade(_config(connection), "head")
+        except CommandError as error:
+            raise WrongRevision(
+                f"database: expected revision {head()} or an older one, found one that a later version made "
+                f"({error}); install that version, or start with a backup of before"
+            ) from error
 
 
 def prepare(engine: Engine, settings: Settings) -> None:
