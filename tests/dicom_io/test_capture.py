@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta, timezone
 
+import matplotlib
 import numpy as np
 import pytest
 from builders import build_dx, build_film, phantom_HW
@@ -196,3 +197,11 @@ def test_the_time_in_the_picture_is_the_time_in_the_header() -> None:
 )
 def test_the_finding_is_written_with_its_numbers(context: ResultContext, text: str) -> None:
     assert judgement(context.finding) == text
+
+
+@pytest.mark.parametrize(("value", "opacity"), [(0.1, 0.0), (0.35, 0.275), (0.6, 0.55), (1.0, 0.55)])
+def test_a_map_value_has_one_colour_on_every_film(value: float, opacity: float) -> None:
+    grey_HW, map_HW = np.full((640, 640), 0.5, np.float32), np.full((2, 2), value, np.float32)
+    film_HW3 = _film_part(render_overlay(grey_HW, map_HW, POSITIVE), lay_out(640, 640))
+    viridis = np.array(matplotlib.colormaps["viridis"](value)[:3]) * 255
+    assert film_HW3[5, 5] == pytest.approx(128 * (1 - opacity) + viridis * opacity, abs=2)

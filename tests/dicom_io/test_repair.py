@@ -93,6 +93,7 @@ def test_orientations(values: list[str], expected: list[str] | None) -> None:
     [
         ("+0545", "+0545"),
         ("-1200", "-1200"),
+        ("-1300", None),
         ("+1400", "+1400"),
         ("+1401", None),
         ("-0000", None),

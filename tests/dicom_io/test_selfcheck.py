@@ -203,3 +203,14 @@ def test_another_transfer_syntax_is_refused() -> None:
     result.save_as(buffer, implicit_vr=True, little_endian=True)
     with pytest.raises(InvalidResult, match="TransferSyntaxUID"):
         check_result(buffer.getvalue(), film, POSITIVE)
+
+
+def test_letters_lost_in_a_text_of_our_own_are_refused() -> None:
+    """Identity alone would not notice: the film is ASCII, the node id is not."""
+    film = build_film(SpecificCharacterSet=None, PatientName="Doe^Jane", ReferringPhysicianName="")
+    context = replace(POSITIVE, device=replace(POSITIVE.device, node_id="узел-1"))
+    report = dcmread(BytesIO(encode(build_results(film, context)[0])))
+    check_result(encode(report), film, context)
+    report.SeriesDescription = "research use only \ufffd"
+    with pytest.raises(InvalidResult, match="texts"):
+        check_result(encode(report), film, context)
