@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from dicom_io.errors import StorageError
+from dicom_io.headers import PARSE_FAILURES
 from dicom_io.scp import ListenerAddress, Peer, ReceivedInstance, StorageListener, StoreStatus
 from dicom_io.spool import Folder
 from worker import database
@@ -108,14 +109,19 @@ class Receiver:
 
     def _adopt(self, path: Path) -> bool:
         """Give a synced film its row; a repeat of a known one is removed."""
-        meta = read_file_meta_info(os.fspath(path))
-        instance = ReceivedInstance(
-            sop_class_uid=str(meta.MediaStorageSOPClassUID),
-            sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
-            transfer_syntax_uid=str(meta.TransferSyntaxUID),
-            peer=ADOPTED_FROM,
-            path=path,
-        )
+        try:
+            meta = read_file_meta_info(os.fspath(path))
+            instance = ReceivedInstance(
+                sop_class_uid=str(meta.MediaStorageSOPClassUID),
+                sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+                transfer_syntax_uid=str(meta.TransferSyntaxUID),
+                peer=ADOPTED_FROM,
+                path=path,
+            )
+        except PARSE_FAILURES as error:
+            # Nobody was told that it is here; it stays for a person to look at.
+            log.error("%s in the spool is no film and stays there: %s", path.name, type(error).__name__)
+            return False
         stored = self.spool.adopt(path)
         with database.write(self._engine) as session:
             image = images.record(session, instance, stored, actor=f"{self._actor}/recovery")
