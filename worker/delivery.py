@@ -51,14 +51,15 @@ def _step(context: Context, claim: DeliveryClaim) -> None:
     except StorageError as error:
         _dead(context, claim, f"the result object cannot be read: {error}")
     except DestinationError as error:
-        _later(
+        wait = _later(
             context,
             claim,
             str(error),
             answered=claim.unanswered is False and not isinstance(error, Unanswered),
         )
         with database.write(context.engine) as session:
-            deliveries.postpone_destination(session, claim.destination, wait_before(claim.attempt, RANDOM))
+            # One wait for all, this one too: when the destination is back they go out together.
+            deliveries.postpone_destination(session, claim.destination, wait)
 
 
 def _send_or_ask(context: Context, claim: DeliveryClaim, destination: Destination) -> None:
@@ -127,14 +128,15 @@ def _confirmed(context: Context, claim: DeliveryClaim, cause: str) -> None:
 
 def _later(
     context: Context, claim: DeliveryClaim, reason: str, *, answered: bool, cap_s: float = 1800.0
-) -> None:
+) -> timedelta:
+    wait = wait_before(claim.attempt, RANDOM, cap_s=cap_s)
     if claim.age > timedelta(days=context.settings.delivery_days):
         _dead(context, claim, f"no success in {context.settings.delivery_days:g} days; last: {reason}")
-        return
-    wait = wait_before(claim.attempt, RANDOM, cap_s=cap_s)
+        return wait
     log.warning("delivery %d again in %.0f s: %s", claim.delivery_id, wait.total_seconds(), reason)
     with database.write(context.engine) as session:
         deliveries.later(session, claim, wait, reason, answered=answered)
+    return wait
 
 
 def _dead(context: Context, claim: DeliveryClaim, reason: str) -> None:

@@ -139,7 +139,7 @@ def postpone_destination(session: Session, destination: str, wait: timedelta) ->
     moment = database.now(session)
     session.execute(
         update(Delivery)
-        .where(Delivery.destination == destination, _is_work(), Delivery.due_at < moment + wait)
+        .where(Delivery.destination == destination, _is_work(), Delivery.due_at <= moment + wait)
         .where(Delivery.lease_token.is_(None))
         .values(due_at=moment + wait, rung_at=None, reason=AWAY)
     )
