@@ -59,7 +59,8 @@ def describe(context: Context, prediction: Prediction) -> ResultContext:
     """Put a prediction into the words of DICOM."""
     info = context.predictor.info
     with database.read(context.engine) as session:
-        created_at = database.now(session)
+        # In the site's zone: a film without an offset has its own times in that.
+        created_at = database.now(session).astimezone()
     return ResultContext(
         finding=Finding(
             presence=PRESENCE[prediction.decision],

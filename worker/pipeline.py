@@ -94,7 +94,8 @@ def _read(context: Context, claim: Claim) -> Dataset:
     refusal = twins.compare(dataset, context.spool.path(earlier)) if earlier else None
     if refusal is not None:
         raise Refused(refusal)
-    return dataset
+    # Read anew for the results: pydicom drops the escape sequences of a name once it was looked at.
+    return read_dataset(path)
 
 
 def _hand_back(context: Context, claim: Claim, cause: str) -> None:

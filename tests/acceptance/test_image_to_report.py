@@ -4,14 +4,22 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+from builders import build_dx, build_film
 from parts import ROOT, Installation, Orthanc, PostgreSQL, RedisServer, need, wait_until
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
+from pydicom.uid import DigitalXRayImageStorageForProcessing
 
+from dicom_io.capture import build_capture
+from dicom_io.findings import Algorithm, Device, Finding, Presence, ResultContext
+from dicom_io.pixels import read_pixels
+from dicom_io.report import build_report, encode
 from dicom_io.validators import validate_folder
 
 FILM = Path(str(get_testdata_file("RG1_UNCR.dcm", download=False)))
@@ -153,16 +161,46 @@ def test_an_unknown_calling_title_is_rejected_and_shown(installation: Installati
     assert status["received"] == 0
 
 
-def test_an_extremity_is_refused_with_its_reason_and_sends_nothing(installation: Installation) -> None:
+def test_what_must_not_be_judged_is_refused_with_its_reason_and_sends_nothing(
+    installation: Installation, tmp_path: Path
+) -> None:
     installation.listen()
     installation.work()
     extremity = Path(str(get_testdata_file("RG3_UNCR.dcm", download=False)))
-    assert installation.storescu(extremity).returncode == 0
-    (row,) = installation.wait_for_states("refused")
-    assert row["reason"] == "not_chest"
-    assert row["probability"] is None
+    for_processing = tmp_path / "for_processing.dcm"
+    film = build_dx(SOPClassUID=DigitalXRayImageStorageForProcessing, PresentationIntentType="FOR PROCESSING")
+    film.file_meta.MediaStorageSOPClassUID = film.SOPClassUID
+    film.save_as(for_processing, enforce_file_format=True)
+    report, capture = our_own_objects(tmp_path)
+    expected = ["not_chest", "sop_class", "own_output", "own_output"]
+
+    for path in (extremity, for_processing, report, capture):
+        # -R: propose what the file needs, not dcmtk's list of old classes.
+        assert installation.storescu(path, options=("-R",)).returncode == 0
+
+    rows = installation.wait_for_states(*["refused"] * 4)
+    assert [row["reason"] for row in sorted(rows, key=lambda row: row["image_id"])] == expected
+    assert {row["probability"] for row in rows} == {None}
     assert installation.pacs is not None
     assert installation.pacs.modalities() == []
+    assert json.loads(installation.command("audit", "--json").stdout)["refused"] == 4
+
+
+def our_own_objects(folder: Path) -> list[Path]:
+    """A report and a heat map as we would send them, as files."""
+    film = build_film()
+    context = ResultContext(
+        finding=Finding(Presence.ABSENT, 0.1, 0.5, 0.5, 0.5),
+        algorithm=Algorithm("cxr-test", "1", "0" * 64),
+        device=Device("test-node", "0"),
+        created_at=datetime.now(UTC),
+    )
+    capture = build_capture(film, read_pixels(film), np.zeros((5, 5), np.float32), context)
+    paths = []
+    for name, result in (("report", build_report(film, context, capture)), ("capture", capture)):
+        paths.append(folder / f"{name}.dcm")
+        paths[-1].write_bytes(encode(result))
+    return paths
 
 
 def test_a_removed_row_makes_the_audit_fail(installation: Installation) -> None:
