@@ -1,4 +1,4 @@
-"""Scores of calibration films become a calibrated probability, a threshold, a band and the scale of the map."""
+"""Scores of calibration films become a probability, a threshold, a band and the scale of the map."""
 
 import logging
 from collections.abc import Sequence
@@ -74,7 +74,7 @@ def fit_calibration(
         If one of the two answers is missing.
     """
     if is_covid_N.all() or not is_covid_N.any():
-        raise ValueError(f"calibration needs films with and without COVID-19, came {len(is_covid_N)} of one kind")
+        raise ValueError(f"calibration needs films of both kinds, came {len(is_covid_N)} of one")
     slope, intercept = platt(odds_N, is_covid_N)
     if slope < MIN_SLOPE:
         log.warning("the heads do not tell COVID-19 on the calibration films (slope %.3g)", slope)

@@ -1,9 +1,10 @@
-"""Models and runs on disk: weights as safetensors, everything else as JSON, and no pickle that could run code."""
+"""Models and runs on disk: weights as safetensors, the rest as JSON, and no pickle that could run code."""
 
 import dataclasses
 import hashlib
 import json
 import os
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,6 @@ def load_state(path: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001  torch raises nearly anything on a broken or foreign pickle
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise BadModel(f"{path}: not the state of a training run") from error
     return state

@@ -76,7 +76,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         for name in ("calibration_fraction", "validation_fraction"):
-            _require(0 < getattr(self, name) < 1, f"{name} must lie between 0 and 1, is {getattr(self, name)}")
+            value = getattr(self, name)
+            _require(0 < value < 1, f"{name} must lie between 0 and 1, is {value}")
         _require(0 <= self.test_fraction < 1, f"test_fraction must lie in [0, 1), is {self.test_fraction}")
         _require(self.validation_fraction + self.test_fraction < 1, "no film would be left for training")
         stray = set(self.calibration_sources) - set(self.held_out_sources)
@@ -102,9 +103,8 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         _require(self.width > 0 and self.depth > 0, "width and depth must be above 0")
         _require(0 <= self.dropout < 1 and 0 <= self.drop_connect < 1, "dropout rates must lie in [0, 1)")
-        _require(
-            not self.pretrained or (self.width, self.depth) == (1.0, 1.0), "ImageNet weights are Lite0's alone"
-        )
+        is_lite0 = (self.width, self.depth) == (1.0, 1.0)
+        _require(is_lite0 or not self.pretrained, "there are ImageNet weights for width and depth 1 only")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class TransformConfig:
     photometric: float = 0.5
     """Probability of each change of grey values, sharpness and noise in training."""
     erase: float = 0.5
-    """Probability that rectangles of the film are wiped in training (letters and devices must not carry it)."""
+    """Probability that rectangles are wiped in training: letters and devices must not carry the answer."""
 
     def __post_init__(self) -> None:
         _require(self.film_px >= 32, f"film_px must be at least 32, is {self.film_px}")
@@ -255,7 +255,8 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     known = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     _require(isinstance(values, Mapping), f"{where}: expected an object, came {type(values).__name__}")
-    _require(set(values) <= known, f"{where}: unknown key {sorted(set(values) - known)}, known: {sorted(known)}")
+    unknown = sorted(set(values) - known)
+    _require(not unknown, f"{where}: unknown key {unknown}, known: {sorted(known)}")
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     return kind(**plain)
 

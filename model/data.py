@@ -8,7 +8,7 @@ import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from model.config import Config, DataConfig, HeadConfig
 
 EXPECTED = (
-    "a manifest is a CSV file with the columns path,label and, where known, patient_id,source,view,age_group,"
-    "group; path is relative to the manifest, label one of covid, pneumonia, normal, other, negative, unlabelled"
+    "a manifest is a CSV file with the columns path,label and, where known, patient_id,source,view,"
+    "age_group,group; path is relative to the manifest, label one of covid, pneumonia, normal, other, "
+    "negative, unlabelled"
 )
 SUBSETS = ("train", "validation", "calibration", "test")
 
@@ -59,10 +60,11 @@ def read_manifest(path: Path, labels: Sequence[str]) -> list[Film]:
             raise ValueError(f"{path.name} has no column {sorted(missing)}: {EXPECTED}")
         columns = set(reader.fieldnames or ()) - {"ambiguous"}
         names = [name for name in Film.__dataclass_fields__ if name in columns]
-        films = [Film(**{name: (row[name] or "").strip() for name in names}) for row in reader]
+        rows = [{name: (row[name] or "").strip() for name in names} for row in reader]
+    times = Counter(row["path"] for row in rows)
+    films = [Film(**row, ambiguous=times[row["path"]] > 1) for row in rows]
     _check(films, path.name, labels)
-    rows = Counter(film.path for film in films)
-    return [replace(film, ambiguous=rows[film.path] > 1) for film in films]
+    return films
 
 
 def _check(films: Sequence[Film], name: str, labels: Sequence[str]) -> None:
@@ -232,11 +234,11 @@ def targets(films: Sequence[Film], config: Config) -> NDArray[np.float32]:
 def sampling_weights(films: Sequence[Film], config: Config) -> NDArray[np.float64]:
     """Return the probability of drawing each film, so that neither class nor view tells the answer.
 
-    Each head gets its share of the draws. Within a head every view gets draws in proportion to its films, half of
-    them for yes and half for no: sicker patients are filmed lying down, and the network must not learn that.
-    Views in which only one answer occurs are joined.
+    Each head gets its share of the draws. Within a head every view gets draws in proportion to its films,
+    half of them for yes and half for no: sicker patients are filmed lying down, and the network must not
+    learn that. Views in which only one answer occurs are joined.
     """
-    weights = np.zeros(len(films))
+    weights: NDArray[np.float64] = np.zeros(len(films))
     total = sum(head.share for head in config.heads)
     for head in config.heads:
         answers = {i: a for i, film in enumerate(films) if not math.isnan(a := head_answer(film, head))}
@@ -255,4 +257,5 @@ def sampling_weights(films: Sequence[Film], config: Config) -> NDArray[np.float6
             weights[members] += head.share / total * mass[view] / len(answers) / sides / len(members)
     if not weights.any():
         raise ValueError("no training film answers any head: " + EXPECTED)
-    return weights / weights.sum()
+    weights /= weights.sum()
+    return weights

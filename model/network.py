@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from monai.networks.blocks import MemoryEfficientSwish
-from monai.networks.nets import EfficientNet
+from monai.networks.blocks.activation import MemoryEfficientSwish
+from monai.networks.nets.efficientnet import EfficientNet
 from torch import Tensor, nn
 
 from model.config import Config, NetworkConfig
@@ -77,7 +77,7 @@ class FilmNetwork(nn.Module):
         """Return the last feature map ``features_NCHW``, not negative, one cell per 32 pixels."""
         rows, columns = batch_NCHW.shape[2] // STRIDE, batch_NCHW.shape[3] // STRIDE
         flat: Tensor = self.backbone(batch_NCHW)
-        features_NCHW: Tensor = self.last_map(flat.unflatten(1, (-1, rows, columns)))
+        features_NCHW: Tensor = self.last_map(flat.reshape(len(flat), -1, rows, columns))
         return features_NCHW
 
     def classify(self, features_NCHW: Tensor) -> Tensor:
@@ -115,7 +115,8 @@ def load_imagenet(network: FilmNetwork) -> None:
 def rename_blocks(network: FilmNetwork, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights under MONAI's names: ``_blocks.INDEX`` becomes ``_blocks.STACK.INDEX``."""
     stacks: Any = network.backbone._blocks
-    stack_of = {index: stack for stack, blocks in stacks.named_children() for index, _ in blocks.named_children()}
+    named = ((stack, blocks.named_children()) for stack, blocks in stacks.named_children())
+    stack_of = {index: stack for stack, blocks in named for index, _ in blocks}
 
     def rename(key: str) -> str:
         return re.sub(r"^_blocks\.(\d+)\.", lambda found: f"_blocks.{stack_of[found[1]]}.{found[1]}.", key)

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from monai.data import DataLoader, Dataset
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from model.config import TransformConfig
 from model.data import Film
 from model.explain import raw_cam
 from model.network import FilmNetwork
-from model.transforms import IMAGE, evaluation_transform
+from model.transforms import IMAGE, evaluation_transform, load_film
+
+BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,16 @@ def score_films(network: FilmNetwork, config: TransformConfig, folder: Path, fil
     dicom_io.errors.UnreadablePixels
         If a film cannot be read; the message names the file.
     """
-    items = [{IMAGE: folder / film.path} for film in films]
-    # Threads of PyTorch fill the processor already, so films are read in this process.
-    loader = DataLoader(Dataset(items, evaluation_transform(config, from_path=True)), batch_size=64)
+    transform = evaluation_transform(config)
     device = next(network.parameters()).device
     logits, tops = [], []
     network.eval()
     with torch.inference_mode():
-        for batch in loader:
-            batch_NCHW = batch[IMAGE].to(device).contiguous(memory_format=torch.channels_last)
+        for start in tqdm(range(0, len(films), BATCH), desc="scoring", unit="batch", disable=None):
+            # Threads of PyTorch fill the processor already, so films are read in this process.
+            chosen = [load_film(folder / film.path) for film in films[start : start + BATCH]]
+            batch_NCHW = torch.stack([transform({IMAGE: image_HW})[IMAGE] for image_HW in chosen])
+            batch_NCHW = batch_NCHW.to(device).contiguous(memory_format=torch.channels_last)
             features_NCHW = network.features(batch_NCHW)
             logits_NK = network.classify(features_NCHW)
             logits.append(logits_NK.double().cpu().numpy())

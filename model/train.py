@@ -1,14 +1,12 @@
 """``python -m model.train``: options, data, model, schedule, loop, checkpoint, in this order."""
 
 import argparse
-import csv
 import hashlib
 import logging
 import math
 import shlex
 import shutil
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,28 +19,43 @@ import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping, EMAHandler, ProgressBar
 from ignite.metrics import Average, EpochMetric
-from monai.data import CacheDataset, DataLoader, Dataset
-from monai.engines import SupervisedEvaluator, SupervisedTrainer
-from monai.handlers import TensorBoardStatsHandler, ValidationHandler
-from monai.metrics import compute_roc_auc
+from monai.data.dataloader import DataLoader
+from monai.data.dataset import CacheDataset
+from monai.engines.evaluator import SupervisedEvaluator
+from monai.engines.trainer import SupervisedTrainer
+from monai.handlers.tensorboard_handlers import TensorBoardStatsHandler
+from monai.handlers.validation_handler import ValidationHandler
+from monai.metrics.rocauc import compute_roc_auc
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Sampler
 from torch.utils.tensorboard import SummaryWriter
 
+from dicom_io.errors import CxrError
 from model import calibrate, checkpoint, data, transforms
 from model.config import Config, ScheduleConfig, config_sha256, load_config, one_head, two_heads
 from model.network import FilmNetwork, build_network, load_imagenet
+from model.recorder import BEST, METRICS, STATE, Recorder
 
 log = logging.getLogger(__name__)
 
-SOURCES = sorted(Path(__file__).parent.glob("*.py"))
-"""The code of this package: its hash tells by which code a model was made."""
-STATE = "state.pt"
-BEST = "best.safetensors"
+MAKERS = (
+    "config",
+    "data",
+    "transforms",
+    "network",
+    "train",
+    "recorder",
+    "scoring",
+    "calibrate",
+    "probability",
+    "explain",
+)
+CODE = b"".join((Path(__file__).parent / f"{name}.py").read_bytes() for name in MAKERS)
+CODE_SHA256 = hashlib.sha256(CODE).hexdigest()
+"""Hash of the modules that decide what a model becomes, as they were loaded."""
 SPLIT = "split.csv.gz"
-METRICS = "metrics.csv"
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,7 @@ class BalancedSampler(Sampler[int]):
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """Return the seed of everything random in an epoch: a resumed run draws what an unbroken one would have."""
+    """Return the seed of everything random in an epoch: a resumed run draws the same."""
     return (seed * 100_003 + epoch) % 2**31
 
 
@@ -100,11 +113,12 @@ def head_auc(head: int) -> Any:
     """Return the function (logits_NK, targets_NK) to ROC AUC of one head; 0.5 where one answer is missing."""
 
     def auc(logits_NK: Tensor, targets_NK: Tensor) -> float:
-        asked = ~torch.isnan(targets_NK[:, head])
-        answers = targets_NK[asked, head]
-        if len(answers.unique()) < 2:
+        # Ignite squeezes the answers of a single head.
+        logits_N, targets_N = (values.reshape(len(values), -1)[:, head] for values in (logits_NK, targets_NK))
+        asked_N = ~torch.isnan(targets_N)
+        if not 0 < targets_N[asked_N].sum() < asked_N.sum():
             return 0.5
-        return float(compute_roc_auc(logits_NK[asked, head], answers))
+        return float(np.asarray(compute_roc_auc(logits_N[asked_N], targets_N[asked_N])))
 
     return auc
 
@@ -122,17 +136,21 @@ def make_loaders(
 
     # The seed of MONAI's transforms comes with each epoch, so what a loader draws here must not matter.
     prepared = transforms.training_transform(config.transforms)
-    training = CacheDataset(items("train"), prepared, num_workers=2)
+    evaluation = transforms.evaluation_transform(config.transforms, from_path=True)
+    try:
+        training = CacheDataset(items("train"), prepared, num_workers=2)
+        validation = CacheDataset(items("validation"), evaluation, num_workers=2)
+    except RuntimeError as error:
+        # MONAI hides what a transform raised behind an error of its own.
+        raise error.__cause__ if isinstance(error.__cause__, CxrError) else error from None
     sampler = BalancedSampler(data.sampling_weights(films["train"], config), config.schedule)
     batch, workers = config.schedule.batch, config.schedule.workers
     loader = DataLoader(training, batch_size=batch, sampler=sampler, num_workers=workers)
-    evaluation = transforms.evaluation_transform(config.transforms, from_path=True)
-    validation = Dataset(items("validation"), evaluation)
     return loader, sampler, DataLoader(validation, batch_size=2 * batch, num_workers=workers)
 
 
 def make_optimizer(network: FilmNetwork, schedule: ScheduleConfig) -> tuple[torch.optim.Optimizer, Any]:
-    """Return AdamW with a rate of its own for the heads, and a schedule that warms up and falls as a cosine."""
+    """Return AdamW with a rate of its own for the heads, and its schedule: a warm-up, then a cosine."""
     groups = [
         {"params": network.backbone.parameters(), "lr": schedule.backbone_rate},
         {"params": network.heads.parameters(), "lr": schedule.head_rate},
@@ -149,72 +167,13 @@ def make_optimizer(network: FilmNetwork, schedule: ScheduleConfig) -> tuple[torc
 
 def prepare_batch(batch: dict[str, Tensor], device: Any, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
     """Take image and targets from a sample as MONAI's engines ask."""
-    return batch["image"].to(device), batch["targets"].to(device)
+    # Some random transforms hand on a MetaTensor, on which every operation of the network takes longer.
+    return batch["image"].as_subclass(Tensor).to(device), batch["targets"].to(device)
 
 
 def answers(output: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return (logits_NK, targets_NK) of an iteration."""
+    """Return (logits_NK, targets_NK) of an iteration, as MONAI's engines store it."""
     return output["pred"].float(), output["label"]
-
-
-class Recorder:
-    """Keeps the best weights, a line of figures per epoch, and the state to resume from."""
-
-    def __init__(self, run: Run, parts: dict[str, Any], best: FilmNetwork) -> None:
-        self.run = run
-        self.parts = parts
-        self.network = best
-        self.best_figure = -math.inf
-        self.best_epoch = 0
-        self.started_s = time.monotonic()
-
-    def restore(self, trainer: Engine, schedule: ScheduleConfig, config_hash: str) -> bool:
-        """Take up the run where its last whole epoch ended; return whether it had ended altogether."""
-        state = checkpoint.load_state(self.run.out / STATE)
-        if state["config_sha256"] != config_hash:
-            raise ValueError(f"{self.run.out} was trained with another configuration: give another --out")
-        for name, part in self.parts.items():
-            part.load_state_dict(state[name])
-        self.best_figure, self.best_epoch = state["best_figure"], state["best_epoch"]
-        trainer.state.epoch, trainer.state.max_epochs = state["epoch"], schedule.epochs
-        trainer.state.iteration = state["epoch"] * schedule.steps
-        trainer.state.epoch_length = schedule.steps
-        self._rewrite_rows(state["epoch"])
-        return bool(state["finished"])
-
-    def _rewrite_rows(self, epoch: int) -> None:
-        path = self.run.out / METRICS
-        with path.open(newline="") as file:
-            header, *rows = list(csv.reader(file))
-        with path.open("w", newline="") as file:
-            csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= epoch)])
-
-    def record(self, trainer: Engine, validated: dict[str, float], config_hash: str) -> None:
-        """Write down an epoch; the state comes last, so that what it names exists."""
-        epoch = trainer.state.epoch
-        if validated["mean_auc"] > self.best_figure:
-            self.best_figure, self.best_epoch = validated["mean_auc"], epoch
-            checkpoint.save_weights(self.run.out / BEST, self.network)
-        row = {
-            "epoch": epoch,
-            "steps": trainer.state.iteration,
-            "train_loss": trainer.state.metrics["train_loss"],
-            **{f"validation_{name}": value for name, value in validated.items()},
-            "rate": trainer.optimizer.param_groups[0]["lr"],  # type: ignore[attr-defined]
-            "seconds": time.monotonic() - self.started_s,
-        }
-        path = self.run.out / METRICS
-        fresh = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if fresh:
-                writer.writerow(row)
-            writer.writerow([f"{value:.5g}" if isinstance(value, float) else value for value in row.values()])
-        state = {name: part.state_dict() for name, part in self.parts.items()}
-        state |= {"epoch": epoch, "best_figure": self.best_figure, "best_epoch": self.best_epoch}
-        state |= {"finished": bool(trainer.should_terminate), "config_sha256": config_hash}
-        checkpoint.save_state(self.run.out / STATE, state)
-        log.info("epoch %d: %s", epoch, {k: round(v, 4) for k, v in validated.items()})
 
 
 def make_engines(
@@ -257,8 +216,9 @@ def fit(config: Config, run: Run, films: dict[str, list[data.Film]]) -> tuple[Fi
     if config.network.pretrained:
         load_imagenet(network)
     training, sampler, validation = make_loaders(config, run, films)
+    transform: Any = training.dataset.transform  # type: ignore[attr-defined]
     trainer, evaluator, parts = make_engines(config, (training, validation), network)
-    recorder = Recorder(run, parts, parts["average"])
+    recorder = Recorder(run.out, parts)
     digest = config_sha256(config)
     ended = run.resume and recorder.restore(trainer, config.schedule, digest)
 
@@ -266,7 +226,7 @@ def fit(config: Config, run: Run, films: dict[str, list[data.Film]]) -> tuple[Fi
     def _seed(engine: Engine) -> None:
         seed = epoch_seed(config.schedule.seed, engine.state.epoch)
         torch.manual_seed(seed)
-        training.dataset.transform.set_random_state(seed)
+        transform.set_random_state(seed)
         sampler.epoch = engine.state.epoch
 
     ValidationHandler(1, evaluator).attach(trainer)
@@ -288,13 +248,14 @@ def fit(config: Config, run: Run, films: dict[str, list[data.Film]]) -> tuple[Fi
 
 
 def choose_films(config: Config, run: Run) -> dict[str, list[data.Film]]:
-    """Return the films of each subset, by the split file that is given or by one that is drawn and written."""
+    """Return the films of each subset, by the split file that is given or by one drawn and written here."""
     everything = data.read_manifest(run.manifest, config.data.labels)
     films, reasons = data.leave_out(everything, config.data)
     log.info("%d films, left out: %s", len(everything), dict(reasons) or "none")
     kept = run.out / SPLIT
     given = run.split or (kept if run.resume and kept.exists() else None)
-    subset_of = data.read_split(given) if given else data.split_films(everything, config.data, config.schedule.seed)
+    seed = config.schedule.seed
+    subset_of = data.read_split(given) if given else data.split_films(everything, config.data, seed)
     data.check_split(everything, subset_of, config.data)
     data.write_split(kept, subset_of)
     chosen: dict[str, list[data.Film]] = {subset: [] for subset in data.SUBSETS}
@@ -302,10 +263,10 @@ def choose_films(config: Config, run: Run) -> dict[str, list[data.Film]]:
         if film.path in subset_of:
             chosen[subset_of[film.path]].append(film)
     for subset in ("train", "validation"):
-        asked = ~np.isnan(data.targets(chosen[subset], config)).all(axis=1)
-        idle = int((~asked).sum())
-        chosen[subset] = [film for film, used in zip(chosen[subset], asked, strict=True) if used]
-        log.info("%s: %d films, %d more that no head asks", subset, len(chosen[subset]), idle)
+        asked_N = (~np.isnan(data.targets(chosen[subset], config))).sum(axis=1)
+        asked = [film for film, heads in zip(chosen[subset], asked_N, strict=True) if heads]
+        log.info("%s: %d films, %d more that no head asks", subset, len(asked), len(asked_N) - len(asked))
+        chosen[subset] = asked
         if not chosen[subset]:
             raise ValueError(f"no film is left for {subset}: {data.EXPECTED}")
     return chosen
@@ -342,8 +303,8 @@ def train(config: Config, run: Run) -> Path:
     network, epoch = fit(config, run, films)
     subset = "calibration" if config.data.calibration_sources else "validation"
     calibration = calibrate.calibrate(network, config, data_folder(config, run), films[subset])
-    model = checkpoint.Model(config, calibration, network, "", describe(config, run, films) | {"epoch": epoch})
-    checkpoint.save_model(run.out / "model", model)
+    provenance = describe(config, run, films) | {"epoch": epoch}
+    checkpoint.save_model(run.out / "model", checkpoint.Model(config, calibration, network, "", provenance))
     shutil.copyfile(run.out / SPLIT, run.out / "model" / SPLIT)
     return run.out / "model"
 
@@ -362,7 +323,7 @@ def describe(config: Config, run: Run, films: dict[str, list[data.Film]]) -> dic
     licences = Counter(film.licence or "unstated" for film in films["train"] + films["validation"])
     return {
         "command": run.command,
-        "code_sha256": hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest(),
+        "code_sha256": CODE_SHA256,
         "libraries": {name: version(name) for name in ("torch", "monai", "pytorch-ignite", "numpy")},
         "seed": config.schedule.seed,
         "data_sha256": data.manifest_sha256(run.manifest),
@@ -377,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m model.train", description=__doc__)
     parser.add_argument("--data", type=Path, metavar="MANIFEST", required=True, help=data.EXPECTED)
-    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="checkpoints, logs and the model")
+    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="checkpoints, logs, the model")
     parser.add_argument("--config", type=Path, metavar="FILE", help="a config as JSON, instead of a preset")
     parser.add_argument(
         "--preset", choices=("one-head", "two-heads"), default="one-head",
@@ -402,7 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = configure(options)
         run = Run(options.data, options.out, options.split, options.resume, command)
         folder = train(config, run)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, CxrError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     log.info("model written to %s. For research and teaching only, not for diagnosis.", folder)
     return 0

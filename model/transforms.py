@@ -4,23 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from monai.data import set_track_meta
-from monai.transforms import (
-    Compose,
-    EnsureChannelFirstd,
-    Lambdad,
+from monai.data.meta_obj import set_track_meta
+from monai.transforms.compose import Compose, OneOf
+from monai.transforms.intensity.dictionary import (
     NormalizeIntensityd,
-    OneOf,
     RandAdjustContrastd,
-    RandAffined,
     RandCoarseDropoutd,
-    RandFlipd,
     RandGaussianNoised,
     RandGaussianSmoothd,
     RandHistogramShiftd,
-    Resized,
-    Transform,
 )
+from monai.transforms.spatial.dictionary import RandAffined, RandFlipd, Resized
+from monai.transforms.transform import Transform
+from monai.transforms.utility.dictionary import EnsureChannelFirstd, Lambdad
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
@@ -55,8 +51,8 @@ def load_picture(path: Path) -> NDArray[np.float32]:
     try:
         with Image.open(path) as picture:
             if picture.mode.startswith("I"):
-                deep = np.asarray(picture, dtype=np.float32)
-                return np.clip(deep / np.float32(65535.0), 0.0, 1.0)
+                deep_HW: NDArray[np.float32] = np.asarray(picture, dtype=np.float32) / np.float32(65535.0)
+                return deep_HW.clip(0.0, 1.0)
             return np.asarray(picture.convert("L"), dtype=np.float32) / np.float32(255.0)
     except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnreadablePixels(f"expected a PNG or JPEG picture, {path.name} is none: {error}") from error
@@ -102,13 +98,11 @@ def _present(config: TransformConfig) -> list[Transform]:
 
 
 def _to_three_channels(film_1HW: torch.Tensor) -> torch.Tensor:
-    # Some random transforms hand on a MetaTensor whatever was set above.
-    plain_1HW = film_1HW.as_subclass(torch.Tensor)
-    return (plain_1HW * 0.5).expand(3, -1, -1)
+    return (film_1HW * 0.5).expand(3, -1, -1)
 
 
 def evaluation_transform(config: TransformConfig, *, from_path: bool = False) -> Compose:
-    """Return the transform of scoring and serving: ``{"image": image_HW}`` to ``{"image": float32 tensor_CHW}``.
+    """Return the transform of scoring and serving: ``{"image": image_HW}`` to ``{"image": film_CHW}``.
 
     The film is squeezed into a square whole, so that a map of the square covers exactly the film. With
     `from_path` the image is given as a path and read by `load_film` first.
@@ -120,7 +114,7 @@ def evaluation_transform(config: TransformConfig, *, from_path: bool = False) ->
 def training_transform(config: TransformConfig) -> Compose:
     """Return the evaluation transform for paths, with random changes between its two halves.
 
-    Its steps before the first random one are the same each time: `monai.data.CacheDataset` keeps their result.
+    Its steps before the first random one never change: `monai.data.CacheDataset` keeps their result.
     """
     return Compose([Lambdad(IMAGE, func=load_film), *_reduce(config), *_augment(config), *_present(config)])
 
@@ -136,6 +130,10 @@ def _augment(config: TransformConfig) -> list[Transform]:
             RandGaussianNoised(IMAGE, prob=1.0, std=0.12),
         ]
     )
+    wipe = RandCoarseDropoutd(
+        IMAGE, holes=1, max_holes=6, spatial_size=4, max_spatial_size=hole_px,
+        fill_value=0.0, prob=config.erase,
+    )  # fmt: skip
     return [
         RandFlipd(IMAGE, prob=config.flip, spatial_axis=1),
         RandAffined(
@@ -144,15 +142,14 @@ def _augment(config: TransformConfig) -> list[Transform]:
             rotate_range=angle,
             translate_range=shift_px,
             scale_range=config.zoom,
-            shear_range=0.08,
+            # Shear goes with rotation: both are how a patient leans.
+            shear_range=config.rotate_deg / 150,
             mode="bilinear",
             padding_mode="border",
         ),
         RandHistogramShiftd(IMAGE, prob=chance, num_control_points=(4, 8)),
         RandAdjustContrastd(IMAGE, prob=chance, gamma=(0.6, 1.7)),
         *([blur_or_noise] if chance > 0 else []),
-        RandCoarseDropoutd(
-            IMAGE, holes=1, max_holes=6, spatial_size=4, max_spatial_size=hole_px, fill_value=0.0, prob=config.erase
-        ),
+        wipe,
         NormalizeIntensityd(IMAGE),
     ]

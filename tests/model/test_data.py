@@ -1,0 +1,221 @@
+"""Manifests and splits: patients and groups stay together, held-out families stay out."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model import data
+from model.config import LABELS, DataConfig, two_heads
+from model.data import Film
+
+ManifestOf = Callable[[Sequence[dict[str, str]]], Path]
+HELD = DataConfig(held_out_sources=("radiography", "hannover"), calibration_sources=("radiography",))
+
+films = st.lists(
+    st.builds(
+        Film,
+        path=st.uuids().map(str),
+        label=st.sampled_from(LABELS),
+        patient_id=st.sampled_from(["", "p1", "p2", "p3", "p4", "p5"]),
+        source=st.sampled_from(["radiography", "hannover", "cohen", "rsna"]),
+        view=st.sampled_from(["PA", "L"]),
+        age_group=st.sampled_from(["unknown", "child"]),
+        group=st.sampled_from(["", "g1", "g2", "g3", "g4", "g5", "g6"]),
+    ),
+    min_size=1,
+    max_size=60,
+    unique_by=lambda film: film.path,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(films, st.integers(0, 5))
+def test_a_split_never_parts_a_patient_or_a_group(drawn: list[Film], seed: int) -> None:
+    subset_of = data.split_films(drawn, HELD, seed)
+
+    for key in ("patient_id", "group"):
+        seen = defaultdict(set)
+        for film in drawn:
+            if getattr(film, key) and film.path in subset_of:
+                seen[getattr(film, key)].add(subset_of[film.path])
+        assert all(len(subsets) == 1 for subsets in seen.values())
+    data.check_split(drawn, subset_of, HELD)
+
+
+@settings(max_examples=150, deadline=None)
+@given(films)
+def test_nothing_that_touches_a_held_out_family_is_trained_on(drawn: list[Film]) -> None:
+    subset_of = data.split_films(drawn, HELD, 0)
+    held = [film for film in drawn if film.source in HELD.held_out_sources]
+    patients, groups = {film.patient_id for film in held} - {""}, {film.group for film in held} - {""}
+
+    for film in drawn:
+        if film in held or film.patient_id in patients or film.group in groups:
+            assert subset_of.get(film.path, "test") in ("calibration", "test")
+
+
+@settings(max_examples=50, deadline=None)
+@given(films)
+def test_exactly_the_films_that_may_be_used_get_a_subset(drawn: list[Film]) -> None:
+    kept, reasons = data.leave_out(drawn, HELD)
+
+    assert set(data.split_films(drawn, HELD, 0)) == {film.path for film in kept}
+    assert len(kept) + sum(reasons.values()) == len(drawn)
+
+
+def test_a_chain_of_patients_and_groups_is_one_unit() -> None:
+    chain = [
+        Film("a", "covid", patient_id="p1"),
+        Film("b", "covid", patient_id="p1", group="g1"),
+        Film("c", "covid", patient_id="p2", group="g1"),
+        Film("d", "covid", patient_id="p3"),
+        Film("e", "covid"),
+        Film("f", "covid"),
+    ]
+
+    assert data.group_units(chain).tolist() == [0, 0, 0, 1, 2, 3]
+
+
+def test_a_split_has_the_fractions_that_were_asked_for() -> None:
+    many = [Film(str(n), "covid" if n % 4 else "normal", source="rsna") for n in range(1000)]
+
+    counts = Counter(data.split_films(many, HELD, 0).values())
+
+    assert abs(counts["train"] - 700) <= 3
+    assert abs(counts["validation"] - 150) <= 3
+
+
+def test_a_split_depends_on_its_seed_alone() -> None:
+    many = [Film(str(n), "covid", source="rsna") for n in range(100)]
+
+    assert data.split_films(many, HELD, 1) == data.split_films(many, HELD, 1)
+    assert data.split_films(many, HELD, 1) != data.split_films(many, HELD, 2)
+
+
+def test_a_given_split_that_parts_a_patient_is_refused() -> None:
+    two = [Film("a", "covid", patient_id="p"), Film("b", "covid", patient_id="p")]
+
+    with pytest.raises(ValueError, match="parts a patient or group: b"):
+        data.check_split(two, {"a": "train", "b": "test"}, HELD)
+
+
+def test_a_given_split_that_trains_on_a_held_out_group_is_refused() -> None:
+    two = [Film("a", "covid", source="hannover", group="g"), Film("b", "covid", source="cohen", group="g")]
+
+    with pytest.raises(ValueError, match="held-out patient or group: b"):
+        data.check_split(two, {"b": "train"}, HELD)
+
+
+@pytest.mark.parametrize("name", ["split.csv", "split.csv.gz"])
+def test_a_split_file_can_be_given_back(name: str, tmp_path: Path) -> None:
+    subset_of = {"a.png": "train", "b.png": "test"}
+    data.write_split(tmp_path / name, subset_of)
+
+    assert data.read_split(tmp_path / name) == subset_of
+
+
+def test_a_split_file_with_an_unknown_subset_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "split.csv").write_text("path,subset\na.png,holdout\n")
+
+    with pytest.raises(ValueError, match="holdout"):
+        data.read_split(tmp_path / "split.csv")
+
+
+def test_an_unknown_label_is_an_error_that_names_it(manifest_of: ManifestOf) -> None:
+    path = manifest_of([{"path": "a.png", "label": "covid"}, {"path": "b.png", "label": "influenza"}])
+
+    with pytest.raises(ValueError, match="influenza"):
+        data.read_manifest(path, LABELS)
+
+
+def test_a_missing_manifest_says_what_is_expected(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="columns path,label"):
+        data.read_manifest(tmp_path / "none.csv", LABELS)
+
+
+def test_a_manifest_without_labels_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("path\na.png\n")
+
+    with pytest.raises(ValueError, match="label"):
+        data.read_manifest(tmp_path / "manifest.csv", LABELS)
+
+
+def test_children_laterals_unlabelled_and_ambiguous_films_are_left_out_and_counted(
+    manifest_of: ManifestOf,
+) -> None:
+    path = manifest_of(
+        [
+            {"path": "a.png", "label": "covid", "view": "PA"},
+            {"path": "b.png", "label": "covid", "view": "L"},
+            {"path": "c.png", "label": "normal", "age_group": "child"},
+            {"path": "d.png", "label": "unlabelled"},
+            {"path": "e.png", "label": "covid", "patient_id": "p1"},
+            {"path": "e.png", "label": "covid", "patient_id": "p2"},
+        ]
+    )
+
+    kept, reasons = data.leave_out(data.read_manifest(path, LABELS), DataConfig())
+
+    assert [film.path for film in kept] == ["a.png"]
+    assert reasons == {
+        "view L": 1,
+        "age group child": 1,
+        "label unlabelled": 1,
+        "path given more than once": 2,
+    }
+
+
+def test_each_head_asks_only_the_films_of_its_family() -> None:
+    asked = [
+        Film("a", "pneumonia", source="rsna"),
+        Film("b", "other", source="rsna"),
+        Film("c", "covid", source="cohen"),
+        Film("d", "pneumonia", source="cohen"),
+        Film("e", "normal", source="cohen"),
+        Film("f", "covid", source="darkcovidnet"),
+        Film("g", "covid", source="radiography"),
+    ]
+
+    nan = np.nan
+    expected = [[1, nan], [0, nan], [nan, 1], [nan, 0], [nan, nan], [nan, nan], [nan, nan]]
+    np.testing.assert_array_equal(data.targets(asked, two_heads()), np.array(expected, np.float32))
+
+
+def test_drawing_is_balanced_between_heads_answers_and_views() -> None:
+    cohen = [Film(f"a{n}", "covid", source="cohen", view="AP") for n in range(60)]
+    cohen += [Film(f"b{n}", "pneumonia", source="cohen", view="AP") for n in range(20)]
+    cohen += [Film(f"c{n}", "covid", source="cohen", view="PA") for n in range(10)]
+    cohen += [Film(f"d{n}", "pneumonia", source="cohen", view="PA") for n in range(70)]
+    nih = [Film(f"e{n}", "pneumonia", source="rsna") for n in range(500)]
+    nih += [Film(f"f{n}", "normal", source="rsna") for n in range(50)]
+    drawn = cohen + nih + [Film("g", "covid", source="hannover")]
+
+    weights = data.sampling_weights(drawn, two_heads())
+
+    def mass(label: str, source: str, view: str = "") -> float:
+        chosen = [f.label == label and f.source == source and f.view == view for f in drawn]
+        return float(weights[chosen].sum())
+
+    assert weights.sum() == pytest.approx(1)
+    assert mass("pneumonia", "rsna") == pytest.approx(mass("normal", "rsna")) == pytest.approx(0.35)
+    assert (
+        mass("covid", "cohen", "AP")
+        == pytest.approx(mass("pneumonia", "cohen", "AP"))
+        == pytest.approx(0.075)
+    )
+    assert (
+        mass("covid", "cohen", "PA")
+        == pytest.approx(mass("pneumonia", "cohen", "PA"))
+        == pytest.approx(0.075)
+    )
+    assert weights[-1] == 0
+
+
+def test_films_that_answer_no_head_cannot_train() -> None:
+    with pytest.raises(ValueError, match="no training film"):
+        data.sampling_weights([Film("a", "covid", source="hannover")], two_heads())

@@ -1,0 +1,134 @@
+"""The model that is shipped is whole, says what it is, and beats chance on a family it never saw."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model import data
+from model.checkpoint import RELEASE, Model, load_model
+from model.config import config_sha256
+from model.metrics import weighted_auc
+from model.predict import Predictor
+from model.transforms import load_picture
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model(RELEASE)
+
+
+@pytest.fixture(scope="module")
+def report() -> dict[str, dict[str, dict[str, object]]]:
+    found: dict[str, dict[str, dict[str, object]]] = json.loads((RELEASE / "metrics.json").read_text())
+    return found
+
+
+def metrics_in(value: object) -> Iterator[dict[str, object]]:
+    if isinstance(value, dict):
+        if "low" in value:
+            yield value
+        else:
+            for inner in value.values():
+                yield from metrics_in(inner)
+
+
+def test_the_release_is_small_enough_to_ship() -> None:
+    assert sum(path.stat().st_size for path in RELEASE.iterdir()) <= 20e6
+
+
+def test_the_release_carries_a_licence_and_a_card_of_its_own() -> None:
+    licence, card = ((RELEASE / name).read_text() for name in ("LICENSE-WEIGHTS.md", "MODEL_CARD.md"))
+
+    assert "research" in licence.lower()
+    for source in ("RSNA", "NIH", "covid-chestxray-dataset", "ImageNet"):
+        assert source in licence
+    assert "not for diagnosis" in card.lower()
+
+
+def test_the_evaluation_speaks_of_the_weights_that_are_shipped(
+    model: Model, report: dict[str, object]
+) -> None:
+    assert report["weights_sha256"] == model.weights_sha256
+    assert report["config_sha256"] == config_sha256(model.config)
+    assert report["data_sha256"] == model.provenance["data_sha256"]
+    assert report["threshold"] == model.calibration.threshold
+    assert report["subset"] == "test"
+
+
+def test_every_figure_has_n_set_method_and_interval(report: dict[str, object]) -> None:
+    found = list(metrics_in(report))
+
+    assert len(found) > 20
+    for metric in found:
+        assert set(metric) == {"value", "low", "high", "n", "set", "method"}
+        if metric["value"] is not None:
+            assert metric["low"] <= metric["value"] <= metric["high"]  # type: ignore[operator]
+
+
+def test_every_figure_of_the_card_is_in_the_evaluation(report: dict[str, object]) -> None:
+    """Figures with an interval are written ``0.812 (0.801-0.823)``."""
+    card = (RELEASE / "MODEL_CARD.md").read_text()
+    known = {
+        f"{metric['value']:.3f} ({metric['low']:.3f}-{metric['high']:.3f})"
+        for metric in metrics_in(report)
+        if metric["value"] is not None
+    }
+
+    stated = re.findall(r"\d\.\d{3} \(\d\.\d{3}-\d\.\d{3}\)", card)
+
+    assert len(stated) >= 5
+    assert set(stated) <= known
+
+
+def test_it_is_better_than_chance_on_the_family_it_never_saw(report: dict[str, dict[str, dict]]) -> None:  # type: ignore[type-arg]
+    area = report["sets"]["radiography: COVID-19 against normal"]["metrics"]["roc_auc"]
+
+    assert area["low"] > 0.5
+
+
+def test_no_path_of_any_machine_is_in_the_release() -> None:
+    for path in RELEASE.iterdir():
+        if path.suffix in (".json", ".md"):
+            assert not re.search(r"/(home|root|work|tmp|Users|mnt)/", path.read_text()), path.name
+
+
+def test_the_split_that_made_it_parts_no_patient_and_holds_two_families_out(
+    shared: Path, model: Model
+) -> None:
+    manifest = shared / "cxr" / "manifest.csv"
+    if not manifest.is_file() or data.manifest_sha256(manifest) != model.provenance["data_sha256"]:
+        pytest.skip("the manifest that the model was trained on is not here")
+    films = data.read_manifest(manifest, model.config.data.labels)
+    subset_of = data.read_split(RELEASE / "split.csv.gz")
+
+    data.check_split(films, subset_of, model.config.data)
+
+    assert model.config.data.held_out_sources == ("radiography", "hannover")
+    trained = {film.source for film in films if subset_of.get(film.path) in ("train", "validation")}
+    assert not trained & {"radiography", "hannover"}
+
+
+def test_forty_films_of_a_family_it_never_saw_are_told_better_than_by_chance(
+    shared: Path, model: Model
+) -> None:
+    manifest = shared / "cxr" / "manifest.csv"
+    if not manifest.is_file():
+        pytest.skip("the shared radiographs are not here: no manifest.csv")
+    films, _ = data.leave_out(data.read_manifest(manifest, model.config.data.labels), model.config.data)
+    subset_of = data.read_split(RELEASE / "split.csv.gz")
+    unseen = [film for film in films if film.source == "radiography" and subset_of[film.path] == "test"]
+    chosen = [film for label in ("covid", "normal") for film in unseen if film.label == label]
+    chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, 40).astype(int)]
+    predictor = Predictor()
+
+    scores = np.array([predictor(load_picture(manifest.parent / film.path)).probability for film in chosen])
+    inverted = predictor(1 - load_picture(manifest.parent / chosen[0].path)).probability
+
+    truth = np.array([film.label == "covid" for film in chosen])
+    # By chance the area of 40 films exceeds 0.65 in one of twenty draws.
+    assert weighted_auc(scores, truth, np.ones((1, 40)))[0] > 0.65
+    assert abs(inverted - scores[0]) > 1e-4
