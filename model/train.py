@@ -167,8 +167,7 @@ def make_optimizer(network: FilmNetwork, schedule: ScheduleConfig) -> tuple[torc
 
 def prepare_batch(batch: dict[str, Tensor], device: Any, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
     """Take image and targets from a sample as MONAI's engines ask."""
-    # Some random transforms hand on a MetaTensor, on which every operation of the network takes longer.
-    return batch["image"].as_subclass(Tensor).to(device), batch["targets"].to(device)
+    return batch["image"].to(device), batch["targets"].to(device)
 
 
 def answers(output: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -93,12 +93,13 @@ def _present(config: TransformConfig) -> list[Transform]:
     return [
         Resized(IMAGE, spatial_size=side, mode="bilinear"),
         # ImageNet's filters want three channels, at about half of this deviation.
-        Lambdad(IMAGE, func=_to_three_channels),
+        Lambdad(IMAGE, func=_to_three_channels, track_meta=False),
     ]
 
 
 def _to_three_channels(film_1HW: torch.Tensor) -> torch.Tensor:
-    return (film_1HW * 0.5).expand(3, -1, -1)
+    # MONAI hands on a MetaTensor whatever was set above; every operation of the network takes longer on one.
+    return (film_1HW.as_subclass(torch.Tensor) * 0.5).expand(3, -1, -1)
 
 
 def evaluation_transform(config: TransformConfig, *, from_path: bool = False) -> Compose:
