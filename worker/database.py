@@ -13,6 +13,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+HIDE_PARAMETERS = True
+"""An error of the database must not repeat a row: it ends in a log, and the row names a patient."""
 SQLITE_BUSY_MS = 10_000
 """How long a writer waits for another; with BEGIN IMMEDIATE it is a queue, not a failure."""
 SQLITE_PRAGMAS = (
@@ -50,10 +52,16 @@ def open_engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
-        return create_engine(parsed, pool_pre_ping=True, pool_size=5, connect_args={"connect_timeout": 5})
+        return create_engine(
+            parsed,
+            pool_pre_ping=True,
+            pool_size=5,
+            connect_args={"connect_timeout": 5},
+            hide_parameters=HIDE_PARAMETERS,
+        )
     if parsed.get_backend_name() != "sqlite":
         raise ValueError(f"database_url: expected postgresql:// or sqlite://, got {parsed.drivername}://")
-    engine = create_engine(parsed)
+    engine = create_engine(parsed, hide_parameters=HIDE_PARAMETERS)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
