@@ -174,11 +174,11 @@ class Demo:
         return arrived and row["state"] == "reported"
 
     def _show(self, films: list[Film], rows: dict[str, dict[str, Any]], pacs: DemoPacs) -> None:
-        table = Table("film", "state", "decision", "P(COVID-19)", "acknowledged to report", "refusal reason")
+        table = Table("film", "state", "decision", "P(COVID-19)", "time", "refusal reason")
         for film in films:
             row, report = rows[film.name], pacs.about(film.sop_instance_uid, "SR")
             table.add_row(
-                f"{film.name} ({film.path.name})",
+                film.name,
                 row["state"],
                 row["decision"] or "",
                 "" if row["probability"] is None else f"{100 * row['probability']:.1f} %",
@@ -186,6 +186,7 @@ class Demo:
                 row["reason"] or "",
             )
         self.console.print(table)
+        self.console.print("time: from the acknowledgement of the film to its report in the PACS")
         self.console.print("Research software. Not for diagnosis.")
         for film in films:
             self._show_paths(film, pacs)
