@@ -27,6 +27,10 @@ NORMAL = ("normal",)
 DISEASE = ("pneumonia", "other")
 RESEARCH_ONLY = "For research and teaching only, not for diagnosis."
 SPLIT = "split.csv.gz"
+PANELS = 6
+"""Most sets in a picture; the JSON holds all."""
+FEWEST = 10
+"""A set with fewer films in either class gets no picture."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,15 @@ def comparisons(films: Sequence[data.Film], covid_label: str) -> dict[str, NDArr
         del places[f"{sources[0]}: "]
     found: dict[str, NDArray[np.bool_]] = {}
     for place, there_N in places.items():
-        found[f"{place}COVID-19 against the rest"] = there_N
+        apart: dict[str, NDArray[np.bool_]] = {}
         for question, labels in (("normal", NORMAL), ("other disease", DISEASE)):
             rest_N = np.isin(label_N, labels) & there_N
             if rest_N.any() and (covid_N & there_N).any():
-                found[f"{place}COVID-19 against {question}"] = rest_N | (covid_N & there_N)
+                apart[f"{place}COVID-19 against {question}"] = rest_N | (covid_N & there_N)
+        # With one kind of other films their question is the whole story.
+        if not any(np.array_equal(there_N, chosen_N) for chosen_N in apart.values()):
+            found[f"{place}COVID-19 against the rest"] = there_N
+        found |= apart
     return found
 
 
@@ -182,9 +190,24 @@ def write_report(out: Path, report: dict[str, Any], curves: dict[str, dict[str, 
     matrices = {name: part["confusion_matrix"] for name, part in report["sets"].items()}
     for name, values in (("metrics", report), ("roc", curves), ("confusion_matrix", matrices)):
         (out / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n")
-    areas = {name: _interval(report["sets"][name]["metrics"]["roc_auc"]) for name in curves}
-    plots.plot_confusion(out / "confusion_matrix.png", matrices)
-    plots.plot_roc(out / "roc.png", curves, areas)
+    shown = sets_to_show(report)
+    areas = {name: _interval(report["sets"][name]["metrics"]["roc_auc"]) for name in shown}
+    plots.plot_confusion(out / "confusion_matrix.png", {name: matrices[name] for name in shown})
+    plots.plot_roc(out / "roc.png", {name: curves[name] for name in shown if name in curves}, areas)
+
+
+def sets_to_show(report: dict[str, Any]) -> list[str]:
+    """Return the sets worth a picture: honest comparisons first, then large ones, none of a few films."""
+    sets: dict[str, dict[str, Any]] = report["sets"]
+
+    def size(name: str) -> int:
+        films, covid = int(sets[name]["films"]), int(sets[name]["covid"])
+        return min(covid, films - covid)
+
+    chosen = [name for name in sets if size(name) >= FEWEST] or list(sets)
+    return sorted(chosen, key=lambda name: (sets[name]["classes_from_different_sources"], -size(name)))[
+        :PANELS
+    ]
 
 
 def write_scores(

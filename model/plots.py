@@ -6,13 +6,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 NOTE = "For research and teaching only, not for diagnosis."
-PANELS = 6
-"""More sets than this are left to the JSON."""
 
 
 def plot_confusion(path: Path, matrices: Mapping[str, list[list[int]]]) -> None:
     """Draw one ``[[tn, fp], [fn, tp]]`` per set, coloured by the share of its row."""
-    chosen = list(matrices.items())[:PANELS]
+    chosen = list(matrices.items())
     figure = Figure(figsize=(3.2 * len(chosen) + 0.4, 3.9), layout="constrained")
     panels = figure.subplots(1, len(chosen), squeeze=False)[0]
     for panel, (name, matrix) in zip(panels, chosen, strict=True):
@@ -37,7 +35,7 @@ def plot_roc(path: Path, curves: Mapping[str, dict[str, list[float]]], aucs: Map
     figure = Figure(figsize=(6, 6), layout="constrained")
     panel = figure.subplots()
     panel.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="chance")
-    for name, curve in list(curves.items())[:PANELS]:
+    for name, curve in curves.items():
         label = f"{name}: {aucs[name]}"
         panel.plot(curve["false_positive_rate"], curve["true_positive_rate"], label=label)
     panel.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1), aspect="equal")

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from model import data
 from model.checkpoint import load_model, save_model
 from model.data import Film
-from model.evaluate import Request, comparisons, evaluate, main
+from model.evaluate import Request, comparisons, evaluate, main, sets_to_show
 from model.predict import Predictor
 from model.transforms import load_picture
 
@@ -37,6 +37,19 @@ def test_the_two_questions_are_reported_apart_and_by_source() -> None:
     assert found["x: COVID-19 against other disease"] == [True, False, True, False, False]
     assert found["y: COVID-19 against the rest"] == [False, False, False, True, False]
     assert "y: COVID-19 against normal" not in found
+
+
+def test_pictures_show_honest_comparisons_first_and_no_handful_of_films() -> None:
+    def part(films: int, covid: int, apart: bool) -> dict[str, object]:
+        return {"films": films, "covid": covid, "classes_from_different_sources": apart}
+
+    sets = {
+        "pooled": part(1000, 500, True), "small": part(100, 91, False), "fair": part(60, 20, False),
+        "fair and large": part(200, 100, False),
+    }  # fmt: skip
+
+    assert sets_to_show({"sets": sets}) == ["fair and large", "fair", "pooled"]
+    assert sets_to_show({"sets": {"small": part(9, 4, False)}}) == ["small"]
 
 
 def test_the_report_agrees_with_the_predictor_film_by_film(
@@ -136,7 +149,7 @@ def test_a_bare_manifest_of_paths_and_labels_is_enough(
 
     sets = evaluate(load_model(model_folder), Request(path), tmp_path / "out")["sets"]
 
-    assert set(sets) == {"COVID-19 against the rest", "COVID-19 against normal"}
+    assert set(sets) == {"COVID-19 against normal"}
     assert "of images" in sets["COVID-19 against normal"]["metrics"]["roc_auc"]["method"]
 
 
