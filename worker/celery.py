@@ -38,6 +38,9 @@ app.conf.update(
         "socket_timeout": 5,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
+        # Of whoever rings: kombu's own tries take six seconds, in which a worker would hold a film.
+        "max_retries": 1,
+        "interval_start": 0,
     },
     # The broker may be away for as long as it likes.
     broker_connection_retry_on_startup=True,
