@@ -112,9 +112,7 @@ def test_the_split_that_made_it_parts_no_patient_and_holds_two_families_out(
     assert not trained & {"radiography", "hannover"}
 
 
-def test_forty_films_of_a_family_it_never_saw_are_told_better_than_by_chance(
-    shared: Path, model: Model
-) -> None:
+def test_films_of_a_family_it_never_saw_are_told_better_than_by_chance(shared: Path, model: Model) -> None:
     manifest = shared / "cxr" / "manifest.csv"
     if not manifest.is_file():
         pytest.skip("the shared radiographs are not here: no manifest.csv")
@@ -122,13 +120,13 @@ def test_forty_films_of_a_family_it_never_saw_are_told_better_than_by_chance(
     subset_of = data.read_split(RELEASE / "split.csv.gz")
     unseen = [film for film in films if film.source == "radiography" and subset_of[film.path] == "test"]
     chosen = [film for label in ("covid", "normal") for film in unseen if film.label == label]
-    chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, 40).astype(int)]
+    chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, 120).astype(int)]
     predictor = Predictor()
 
     scores = np.array([predictor(load_picture(manifest.parent / film.path)).probability for film in chosen])
     inverted = predictor(1 - load_picture(manifest.parent / chosen[0].path)).probability
 
     truth = np.array([film.label == "covid" for film in chosen])
-    # By chance the area of 40 films exceeds 0.65 in one of twenty draws.
-    assert weighted_auc(scores, truth, np.ones((1, 40)))[0] > 0.65
+    # By chance the area of 120 films exceeds 0.6 in one of thirty draws (deviation 0.053); fewer prove nothing.
+    assert weighted_auc(scores, truth, np.ones((1, 120)))[0] > 0.6
     assert abs(inverted - scores[0]) > 1e-4
