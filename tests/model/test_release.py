@@ -127,6 +127,6 @@ def test_films_of_a_family_it_never_saw_are_told_better_than_by_chance(shared: P
     inverted = predictor(1 - load_picture(manifest.parent / chosen[0].path)).probability
 
     truth = np.array([film.label == "covid" for film in chosen])
-    # By chance the area of 120 films exceeds 0.6 in one of thirty draws (deviation 0.053); fewer prove nothing.
+    # By chance the area of 120 films exceeds 0.6 in one of thirty draws: its deviation is 0.053.
     assert weighted_auc(scores, truth, np.ones((1, 120)))[0] > 0.6
     assert abs(inverted - scores[0]) > 1e-4
