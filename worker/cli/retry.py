@@ -14,11 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Reopen each film."""
+    """Reopen all of these films, or none."""
     current = context.get()
     with database.write(current.engine) as session:
         chosen = options.image_id or [image.id for image in ledger.dead_images(session)]
-        for image_id in chosen:
-            state = ledger.retry(session, image_id, actor=f"{current.settings.node_id}/operator")
-            print(f"image {image_id}: {state}")
+        operator = f"{current.settings.node_id}/operator"
+        states = {image_id: ledger.retry(session, image_id, actor=operator) for image_id in chosen}
+    # After the commit: one that is refused takes the others back with it.
+    for image_id, state in states.items():
+        print(f"image {image_id}: {state}")
     return 0
