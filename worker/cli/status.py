@@ -79,9 +79,8 @@ def admitting_lines(aet: str, host: str) -> str:
 def show(state: dict[str, Any], console: Console) -> None:
     """Print as tables."""
     listener, queues = state["listener"], state["queues"]
-    console.print(
-        f"listener {listener['address']}: {'answers' if listener['answers'] else 'does not answer'}"
-    )
+    answers = "answers" if listener["answers"] else "does not answer"
+    console.print(f"listener {listener['address']}: {answers}", markup=False)
     console.print(f"broker: {queues if queues is not None else 'does not answer'}", markup=False)
     images = Table("received", *state["images"], title="images")
     images.add_row(str(state["received"]), *(str(n) for n in state["images"].values()))
