@@ -163,7 +163,7 @@ def test_predict_says_one_json_line_for_each_file(run: Run, tmp_path: Path, pred
     assert film["decision"] in ("positive", "negative", "indeterminate")
     assert (child["state"], child["reason"], child["probability"]) == ("refused", "child", None)
     assert {line["state"] for line in (garbage, absent, folder)} == {"failed"}
-    assert tiny["state"] in ("refused", "failed")
+    assert (tiny["state"], tiny["reason"]) == ("refused", "too_small")
     assert {line["model_version"] for line in lines} == {predictor.info.version}
 
 
