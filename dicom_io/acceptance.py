@@ -48,6 +48,8 @@ class Reason(StrEnum):
     """A picture without contrast."""
     NOT_DICOM = "not_dicom"
     """Bytes that cannot be parsed as a DICOM data set."""
+    INVALID_UID = "invalid_uid"
+    """A study, series or SOP instance UID is missing, impossible or not the announced one."""
     UID_CONFLICT = "uid_conflict"
     """Other pixels under a SOP Instance UID that is known already."""
     IDENTITY_CHANGED = "identity_changed"

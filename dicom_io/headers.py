@@ -59,6 +59,35 @@ def is_valid_uid(text: str) -> bool:
     return _UID_PATTERN.fullmatch(text) is not None
 
 
+def identity_problem(dataset: Dataset, sop_instance_uid: str) -> str | None:
+    """Return in words why no result can refer to this data set, or None when one can.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+        As received; nothing of it is repeated in the words.
+    sop_instance_uid : str
+        Affected SOP Instance UID of the C-STORE request (PS3.7 9.1.1.1.4), under which it is known.
+    """
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        value = read_value(dataset, keyword)
+        if not is_valid_uid(str(value)):
+            came = "none" if value is None else "other text"
+            return f"{keyword}: expected 1 to 64 digits and dots (PS3.5 9.1), came {came}"
+    if read_value(dataset, "SOPInstanceUID") != sop_instance_uid:
+        return "SOPInstanceUID: expected that of the C-STORE request, the data set holds another"
+    return None
+
+
+def printable(text: str, limit: int = 64) -> str:
+    """Return foreign text as one line for a log or a table, of at most `limit` characters.
+
+    Control and format characters go, blanks and line ends become single blanks.
+    """
+    words = "".join(letter if letter.isprintable() else " " * letter.isspace() for letter in text).split()
+    return " ".join(words)[:limit].rstrip()
+
+
 @dataclass(frozen=True)
 class Header:
     """What the database keeps of one instance; None or () where the data set says nothing readable.

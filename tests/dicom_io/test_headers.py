@@ -17,7 +17,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
 from dicom_io.errors import NotDicom, StorageError
-from dicom_io.headers import Header, is_valid_uid, read_dataset, read_header
+from dicom_io.headers import Header, identity_problem, is_valid_uid, printable, read_dataset, read_header
 from dicom_io.pixels import read_pixels
 
 
@@ -49,6 +49,51 @@ def test_digits_and_dots_are_a_uid(text: str) -> None:
 )
 def test_anything_else_is_no_uid(text: str) -> None:
     assert not is_valid_uid(text)
+
+
+def test_a_film_with_three_uids_of_which_one_was_announced_has_no_identity_problem() -> None:
+    film = build_film()
+    assert identity_problem(film, film.SOPInstanceUID) is None
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
+@pytest.mark.parametrize(
+    "value", [None, b"", b"1.2.DOE^JANE", b"1.2\\1.3", b"1.\0002", b"1" * 66, b"\xff\xfe"]
+)
+def test_a_missing_or_impossible_uid_is_told_without_its_value(keyword: str, value: bytes | None) -> None:
+    film = build_film()
+    announced = str(film.SOPInstanceUID)
+    del film[keyword]
+    if value is not None:
+        put_raw(film, keyword, "UI", value)
+    expected = f"{keyword}: expected 1 to 64 digits and dots (PS3.5 9.1), came {'none' if not value else 'other text'}"
+    assert identity_problem(film, announced) == expected
+
+
+def test_another_sop_instance_uid_than_announced_is_told_without_either() -> None:
+    words = identity_problem(build_film(SOPInstanceUID="1.2.3"), "1.2.4")
+    assert words == "SOPInstanceUID: expected that of the C-STORE request, the data set holds another"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("  two \t\r\n words ", "two words"),
+        ("a\0b\x1b[31mc\x7f", "ab[31mc"),
+        ("a\u202eb\u2028c\x85d", "ab c d"),
+        ("Größe 胸", "Größe 胸"),
+        ("\ud800x", "x"),
+        ("", ""),
+    ],
+)
+def test_printable_text_has_no_control_characters_and_single_blanks(text: str, expected: str) -> None:
+    assert printable(text) == expected
+
+
+def test_printable_text_is_cut() -> None:
+    assert printable("a" * 65) == "a" * 64
+    assert printable("ab cd", limit=3) == "ab"
 
 
 # What is kept -----------------------------------------------------------------------------------------
