@@ -12,7 +12,8 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import Dataset, config
+from pydicom.uid import UID
 
 from dicom_io.headers import OWN_MANUFACTURER, read_age_years, read_text, read_texts, read_value
 
@@ -130,6 +131,11 @@ _FRONTAL_WORDS = re.compile(r"\b(PA|AP|P\.A|A\.P|FRONTAL)\b")
 _HUMAN = re.compile(r"\b(HUMAN|HOMO SAPIENS)\b")
 _HUMAN_CODES = {"337915000", "30996001", "L-85003", "L-85B00"}
 
+_CODE_STRING = re.compile(r"[A-Z0-9 _]{1,16}")
+_INTEGER_STRING = re.compile(r"[0-9]{1,12}")
+_CODE_VALUE = re.compile(r"[A-Za-z0-9.-]{1,16}")
+_OTHER = "something else"
+
 Check = Callable[[Dataset], str | None]
 
 
@@ -165,10 +171,13 @@ def _own_output(dataset: Dataset) -> str | None:
 def _other_sop_class(dataset: Dataset) -> str | None:
     sop_class_uid = read_text(dataset, "SOPClassUID")
     if sop_class_uid not in JUDGED_SOP_CLASSES:
-        return f"expected CR, DX for presentation or Secondary Capture, came SOP class {sop_class_uid}"
+        # A name of the standard may be repeated; a UID without one can hold anything.
+        name = UID(sop_class_uid or "", config.IGNORE).name
+        came = name if name != (sop_class_uid or "") else _OTHER
+        return f"expected CR, DX for presentation or Secondary Capture, came {came}"
     frames = read_text(dataset, "NumberOfFrames")
     if frames not in (None, "0", "1"):
-        return f"expected one frame, came {frames}"
+        return f"expected one frame, came {_repeatable(frames, _INTEGER_STRING)}"
     return None
 
 
@@ -216,14 +225,14 @@ def _child(dataset: Dataset, rules: AcceptanceRules) -> Refusal | None:
 def _other_body_part(dataset: Dataset) -> str | None:
     body_part = _plain(read_text(dataset, "BodyPartExamined"))
     if body_part not in _NO_BODY_PART:
-        return (
-            None if _is_chest(body_part) else f"expected the chest, Body Part Examined is {body_part[:16]!r}"
-        )
+        came = _repeatable(read_text(dataset, "BodyPartExamined"), _CODE_STRING)
+        return None if _is_chest(body_part) else f"expected the chest, Body Part Examined is {came}"
     regions = read_value(dataset, "AnatomicRegionSequence") or ()
     if regions:
         meaning = _plain(read_text(regions[0], "CodeMeaning"))
         if not _codes(dataset, "AnatomicRegionSequence") & _CHEST_CODES and not _is_chest(meaning):
-            return f"expected the chest, the anatomic region has code {read_text(regions[0], 'CodeValue')}"
+            came = _repeatable(read_text(regions[0], "CodeValue"), _CODE_VALUE)
+            return f"expected the chest, the anatomic region has code {came}"
         return None
     return _other_part_described(dataset)
 
@@ -250,7 +259,7 @@ def _is_chest(text: str) -> bool:
 def _side_view(dataset: Dataset) -> str | None:
     view = _plain(read_text(dataset, "ViewPosition"))
     if view:
-        return f"expected a frontal view, View Position is {view[:16]!r}" if view in _SIDE_VIEWS else None
+        return f"expected a frontal view, View Position is {view}" if view in _SIDE_VIEWS else None
     codes = _codes(dataset, "ViewCodeSequence")
     if codes:
         return "expected a frontal view, the view code is a side view" if codes & _SIDE_VIEW_CODES else None
@@ -329,6 +338,11 @@ def _plain(text: str | None) -> str:
     decomposed = unicodedata.normalize("NFKD", text or "")
     kept = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
     return unicodedata.normalize("NFC", kept).upper().replace("_", " ").strip()
+
+
+def _repeatable(text: str | None, pattern: re.Pattern[str]) -> str:
+    """Return a value that is what its attribute may hold; any other text may be a name, or worse."""
+    return text if text and pattern.fullmatch(text) else _OTHER
 
 
 def _codes(dataset: Dataset, keyword: str) -> set[str]:

@@ -25,25 +25,29 @@ def _text(longest: int) -> Repair:
     return lambda value: repair.repair_text(value, longest)
 
 
+def _identifier(longest: int) -> Repair:
+    return lambda value: repair.repair_identifier(value, longest)
+
+
 REQUIRED: Final = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 """Type 1 attributes without which nothing can refer to the film."""
 
 TYPE_2: Final[dict[str, Repair]] = {
     # PS3.5 6.2.1: 64 characters in each of the three component groups of a name.
     "PatientName": _text(3 * 64 + 2),
-    "PatientID": _text(64),
+    "PatientID": _identifier(64),
     "PatientBirthDate": repair.repair_date,
     "PatientSex": repair.repair_sex,
     "StudyDate": repair.repair_date,
     "StudyTime": repair.repair_time,
     "ReferringPhysicianName": _text(3 * 64 + 2),
-    "StudyID": _text(16),
-    "AccessionNumber": _text(16),
+    "StudyID": _identifier(16),
+    "AccessionNumber": _identifier(16),
 }
 """Patient and study attributes that are written empty when the source has none or an invalid one."""
 
 TYPE_3: Final[dict[str, Repair]] = {
-    "IssuerOfPatientID": _text(64),
+    "IssuerOfPatientID": _identifier(64),
     "PatientAge": repair.repair_age,
     "PatientSize": repair.repair_height,
     "PatientWeight": repair.positive_decimal,
@@ -53,7 +57,7 @@ TYPE_3: Final[dict[str, Repair]] = {
 """Patient and study attributes that are left out when the source has none or an invalid one."""
 
 SEQUENCES: Final[dict[str, dict[str, Repair]]] = {
-    "OtherPatientIDsSequence": {"PatientID": _text(64), "TypeOfPatientID": repair.repair_code_string},
+    "OtherPatientIDsSequence": {"PatientID": _identifier(64), "TypeOfPatientID": repair.repair_code_string},
     "IssuerOfAccessionNumberSequence": {"LocalNamespaceEntityID": _text(64)},
     "ProcedureCodeSequence": {
         "CodeValue": _text(16),
@@ -64,7 +68,7 @@ SEQUENCES: Final[dict[str, dict[str, Repair]]] = {
 """Patient and study sequences, with what an item must hold to be inherited."""
 
 _OPTIONAL_IN_ITEMS: Final[dict[str, Repair]] = {
-    "IssuerOfPatientID": _text(64),
+    "IssuerOfPatientID": _identifier(64),
     "CodingSchemeVersion": _text(16),
 }
 
@@ -121,8 +125,8 @@ def view_evidence(source: Dataset) -> Evidence:
     Raises
     ------
     InvalidResult
-        When a UID that every result must name is missing, or the Patient ID is no valid one: a result under
-        an empty or shortened id could end with another patient.
+        When a UID that every result must name is missing, or the Patient ID or its issuer is no valid one:
+        a result under an empty, shortened or cleaned id could end with another patient.
 
     References
     ----------
@@ -250,11 +254,14 @@ def _put_identity(headers: Dataset, reader: _Reader) -> None:
         _put(headers, keyword, values[0])
     for keyword, clean in TYPE_2.items():
         _put(headers, keyword, reader.value(keyword, clean) or "")
-    if reader.values("PatientID") and not headers.PatientID:
-        raise InvalidResult(f"PatientID of {headers.SOPInstanceUID}: expected one value of 1-64 characters")
     for keyword, clean in TYPE_3.items():
         if (value := reader.value(keyword, clean)) is not None:
             _put(headers, keyword, value)
+    for keyword in ("PatientID", "IssuerOfPatientID"):
+        if reader.values(keyword) and not headers.get(keyword):
+            raise InvalidResult(
+                f"{keyword} of {headers.SOPInstanceUID}: expected one value of 1-64 printable characters"
+            )
     for keyword, needed in SEQUENCES.items():
         if items := _clean_items(reader, keyword, needed):
             _put(headers, keyword, items)

@@ -9,11 +9,11 @@ from pydicom.dataset import Dataset
 
 from dicom_io.errors import InvalidResult
 from dicom_io.findings import ResultContext
+from dicom_io.repair import is_long_string
 
 MANUFACTURER: Final = "cxr-worker"
 CONTENT_QUALIFICATION: Final = "RESEARCH"
 """PS3.3 C.12.1 (SOP Common): not for clinical use."""
-_LO_LIMIT: Final = 64
 
 
 def require_sound(context: ResultContext) -> None:
@@ -38,7 +38,7 @@ def require_sound(context: ResultContext) -> None:
         ("software version", context.device.software_version),
     ):
         # Each goes into an attribute of VR LO (PS3.5 table 6.2-1).
-        if not text or len(text) > _LO_LIMIT or "\\" in text or not text.isprintable():
+        if not is_long_string(text):
             raise InvalidResult(f"{name}: expected 1-64 printable characters without backslash, got {text!r}")
 
 

@@ -34,6 +34,8 @@ _DECISIONS: Final = {
     Presence.UNDETERMINED: "COVID-19: UNDETERMINED",
 }
 _SMALLEST_FONT_PX: Final = 6
+_DECIMALS: Final = 6
+"""Most decimals of a percentage: enough for a number in single precision."""
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _BLACK: Final = (0, 0, 0)
 _WHITE: Final = (255, 255, 255)
@@ -211,10 +213,20 @@ def _lines(context: ResultContext) -> list[tuple[str, tuple[int, int, int]]]:
 
 def judgement(finding: Finding) -> str:
     """Return the finding in one line: decision, probability, threshold or abstain band."""
-    text = f"{_DECISIONS[finding.presence]}   probability {finding.percent} %   "
+    decision = _DECISIONS[finding.presence]
     if finding.presence is Presence.UNDETERMINED:
-        return text + f"abstain band {finding.band_low * 100:.1f} - {finding.band_high * 100:.1f} %"
-    return text + f"threshold {finding.threshold * 100:.1f} %"
+        band = f"{finding.band_low * 100:.1f} - {finding.band_high * 100:.1f}"
+        return f"{decision}   probability {finding.percent} %   abstain band {band} %"
+    probability, threshold = _told_apart(finding.probability * 100, finding.threshold * 100)
+    return f"{decision}   probability {probability} %   threshold {threshold} %"
+
+
+def _told_apart(first: float, second: float) -> tuple[str, str]:
+    """Write two numbers with one decimal, or with as many as it takes to see that they differ."""
+    decimals = 1
+    while first != second and f"{first:.{decimals}f}" == f"{second:.{decimals}f}" and decimals < _DECIMALS:
+        decimals += 1
+    return f"{first:.{decimals}f}", f"{second:.{decimals}f}"
 
 
 def _fit(draw: ImageDraw.ImageDraw, text: str, width: int, size: int) -> _Font:

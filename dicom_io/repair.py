@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from math import isfinite
 from typing import Final
+from unicodedata import category
 
 _DATE: Final = re.compile(r"(\d{4})([.\-/]?)(\d{2})\2(\d{2})")
 _TIME: Final = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.(\d{1,6})\d*)?)?)?")
@@ -29,6 +30,33 @@ def repair_text(value: str, longest: int) -> str | None:
     """
     text = value.translate(_CONTROL).strip()
     return text if len(text) <= longest and "\\" not in text else None
+
+
+def repair_identifier(value: str, longest: int) -> str | None:
+    """Return an identifier without blanks and line ends around it, None when anything else is wrong.
+
+    Nothing inside is dropped: `12` and `34` with a line end between them, made `1234`, is somebody else.
+
+    Parameters
+    ----------
+    value : str
+        Text of VR SH or LO.
+    longest : int
+        Most characters that the VR allows (PS3.5 table 6.2-1).
+    """
+    text = value.strip(" \t\r\n\0")
+    clean = "\\" not in text and not any(category(letter) == "Cc" for letter in text)
+    return text if clean and len(text) <= longest else None
+
+
+def is_long_string(text: str) -> bool:
+    """Return whether the text is one value of VR LO as we write it: 1-64 printable characters, no backslash.
+
+    References
+    ----------
+    PS3.5 table 6.2-1.
+    """
+    return 0 < len(text) <= 64 and text.isprintable() and "\\" not in text
 
 
 def repair_date(value: str) -> str | None:

@@ -15,7 +15,7 @@ from builders import (
     build_secondary_capture,
     phantom_HW,
 )
-from pydicom import Dataset
+from pydicom import Dataset, config
 from pydicom.data import get_testdata_file
 
 from dicom_io.acceptance import AcceptanceRules, Reason, Refusal, check_header, check_pixels
@@ -245,6 +245,45 @@ def test_a_coded_frontal_view_is_judged() -> None:
     view = [build_code("272479007", "SCT", "postero-anterior")]
     film = build_film(ViewPosition=None, ViewCodeSequence=view, PatientOrientation=["A", "F"])
     assert reason_for(film) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"SOPClassUID": "1.2.840.19610405.5"},
+        {"SOPClassUID": "GRÜN^EVA"},
+        {"NumberOfFrames": [4711, 19610405]},
+        {"BodyPartExamined": "Hand von Grün"},
+        {"BodyPartExamined": "\x1b[2JGRUEN"},
+        {"BodyPartExamined": "GRUEN EVA HAND 4711"},
+        {"BodyPartExamined": None, "AnatomicRegionSequence": [build_code("Grün Eva", "SCT", "GRÜN")]},
+        {"BodyPartExamined": None, "AnatomicRegionSequence": [build_code("1961\n0405", "SCT", "Hand")]},
+    ],
+)
+def test_the_detail_repeats_no_foreign_text(changed: dict[str, Any]) -> None:
+    with config.disable_value_validation():
+        film = build_film(**changed)
+    refusal = check_header(film)
+    assert refusal is not None
+    assert refusal.detail.endswith("something else")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, "came CT Image Storage"),
+        ({"NumberOfFrames": "12"}, "came 12"),
+        ({"BodyPartExamined": "LEFT_HAND"}, "Body Part Examined is LEFT_HAND"),
+        (
+            {"BodyPartExamined": None, "AnatomicRegionSequence": [build_code("T-D8700", "SRT", "Hand")]},
+            "has code T-D8700",
+        ),
+    ],
+)
+def test_the_detail_says_what_came(changed: dict[str, Any], words: str) -> None:
+    refusal = check_header(build_film(**changed))
+    assert refusal is not None
+    assert refusal.detail.endswith(words)
 
 
 def test_the_detail_names_no_patient() -> None:

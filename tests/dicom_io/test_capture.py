@@ -12,7 +12,7 @@ from result_sources import NEGATIVE, POSITIVE, UNDETERMINED, build_context, spot
 
 from dicom_io.capture import build_capture, render_overlay
 from dicom_io.errors import InvalidResult
-from dicom_io.findings import ResultContext
+from dicom_io.findings import Finding, Presence, ResultContext
 from dicom_io.overlay import Layout, judgement, lay_out
 
 SIZES = [(32, 32), (169, 211), (256, 224), (1024, 1024), (1955, 1841), (3000, 2500), (400, 2000), (2000, 400)]
@@ -197,6 +197,23 @@ def test_the_time_in_the_picture_is_the_time_in_the_header() -> None:
 )
 def test_the_finding_is_written_with_its_numbers(context: ResultContext, text: str) -> None:
     assert judgement(context.finding) == text
+
+
+@pytest.mark.parametrize(
+    ("probability", "presence", "text"),
+    [
+        (0.4996, Presence.ABSENT, "ABSENT   probability 49.96 %   threshold 50.00 %"),
+        (0.49999, Presence.ABSENT, "ABSENT   probability 49.999 %   threshold 50.000 %"),
+        (0.5004, Presence.PRESENT, "PRESENT   probability 50.04 %   threshold 50.00 %"),
+        (0.5, Presence.PRESENT, "PRESENT   probability 50.0 %   threshold 50.0 %"),
+        (0.4994, Presence.ABSENT, "ABSENT   probability 49.9 %   threshold 50.0 %"),
+    ],
+)
+def test_a_probability_beside_the_threshold_does_not_look_equal_to_it(
+    probability: float, presence: Presence, text: str
+) -> None:
+    finding = Finding(presence, probability, threshold=0.5, band_low=0.5, band_high=0.5)
+    assert judgement(finding) == f"COVID-19: {text}"
 
 
 @pytest.mark.parametrize(("value", "opacity"), [(0.1, 0.0), (0.35, 0.275), (0.6, 0.55), (1.0, 0.55)])

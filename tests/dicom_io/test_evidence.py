@@ -4,7 +4,7 @@ from io import BytesIO
 
 import pytest
 from builders import build_film, to_bytes
-from pydicom import dcmread
+from pydicom import Sequence, config, dcmread
 from pydicom.dataset import Dataset
 from result_sources import ODD_SOURCES
 
@@ -102,11 +102,36 @@ def test_a_film_without_a_uid_gives_no_result(keyword: str) -> None:
         view_evidence(film)
 
 
-@pytest.mark.parametrize("patient_id", ["SECRET" * 11, ["SECRET", "X"]])
-def test_a_patient_id_that_cannot_be_copied_gives_no_result_and_is_not_told(patient_id: object) -> None:
-    with pytest.raises(InvalidResult) as raised:
-        view_evidence(build_film(PatientID=patient_id))
-    assert "SECRET" not in str(raised.value)
+@pytest.mark.parametrize("keyword", ["PatientID", "IssuerOfPatientID"])
+@pytest.mark.parametrize(
+    "text", ["SECRET" * 11, ["SECRET", "X"], "SECRET\n34", "SEC\0RET", "\tSEC\x1bRET", "SEC\x85RET"]
+)
+def test_a_patient_id_that_cannot_be_copied_gives_no_result_and_is_not_told(
+    keyword: str, text: object
+) -> None:
+    """12<line end>34 without its line end is 1234: another patient."""
+    with config.disable_value_validation():
+        film = build_film(**{keyword: text})
+    with pytest.raises(InvalidResult, match=f"{keyword} of .*: expected one value of 1-64") as raised:
+        view_evidence(film)
+    assert "SEC" not in str(raised.value)
+
+
+def test_blanks_and_line_ends_around_an_identifier_are_no_part_of_it() -> None:
+    headers = view_evidence(
+        build_film(PatientID=" 12 34\r\n", IssuerOfPatientID="山\u3000田", AccessionNumber="\tA1 ")
+    ).headers
+    assert (headers.PatientID, headers.AccessionNumber) == ("12 34", "A1")
+    assert headers.IssuerOfPatientID == "山\u3000田", "a wide blank is a letter like others"
+
+
+def test_an_accession_number_or_another_id_with_control_characters_is_left_out() -> None:
+    other = Dataset()
+    other.PatientID, other.TypeOfPatientID = "12\n34", "TEXT"
+    film = build_film(AccessionNumber="12\n34", StudyID="1\r2", OtherPatientIDsSequence=Sequence([other]))
+    headers = view_evidence(film).headers
+    assert (headers.AccessionNumber, headers.StudyID) == ("", "")
+    assert "OtherPatientIDsSequence" not in headers
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ def test_a_missing_or_impossible_uid_is_told_without_its_value(keyword: str, val
     del film[keyword]
     if value is not None:
         put_raw(film, keyword, "UI", value)
-    expected = f"{keyword}: expected 1 to 64 digits and dots (PS3.5 9.1), came {'none' if not value else 'other text'}"
+    came = "other text" if value else "none"
+    expected = f"{keyword}: expected 1 to 64 digits and dots (PS3.5 9.1), came {came}"
     assert identity_problem(film, announced) == expected
 
 
