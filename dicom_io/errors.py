@@ -9,10 +9,13 @@
     │   ├── NoPixelData           a data set without Pixel Data
     │   ├── UnreadablePixels      pixel data that cannot be decoded
     │   ├── UnsupportedImage      decodable, but no single-frame greyscale image
-    │   └── InvalidResult         an object that we built and that failed its own check
+    │   ├── InvalidResult         an object that we built and that failed its own check
+    │   └── DamagedObject         a stored object whose bytes are no longer those of its hash
     └── RetryableError            worth trying again later
         ├── StorageError          the spool or the results folder cannot be written or read
-        └── DestinationError      a DICOM peer that is away, refuses, or gave no answer
+        └── DestinationError      a DICOM peer that refuses or gave no answer
+            ├── Unreachable       no association came about
+            └── Unanswered        an object was on its way, and no answer came
 
 Messages say what was expected, what came and of which UID; never a patient's name or id.
 """
@@ -50,6 +53,10 @@ class InvalidResult(PermanentError):
     """A result object that we built and that failed its own check; it is not sent."""
 
 
+class DamagedObject(PermanentError):
+    """A stored object whose bytes are no longer those of its hash."""
+
+
 class RetryableError(CxrError):
     """Worth trying again later."""
 
@@ -59,4 +66,12 @@ class StorageError(RetryableError):
 
 
 class DestinationError(RetryableError):
-    """A DICOM peer that is away, refuses for now, or gave no answer."""
+    """A DICOM peer that refuses for now, or gave no answer."""
+
+
+class Unreachable(DestinationError):
+    """No association came about: the peer is away, or does not let us in."""
+
+
+class Unanswered(DestinationError):
+    """An object was on its way and no answer came: it may be there, or not."""

@@ -171,10 +171,13 @@ class StorageListener:
         if self._admit(peer):
             return
         log.warning("association rejected: calling AE title not recognised, host %s", peer.host)
-        event.assoc.acse.send_reject(0x01, 0x01, 0x03)
-        event.assoc.is_rejected = True
-        self._refused(peer, "unknown_sender", "calling AE title or its host is not in [[sender]]")
-        event.assoc.kill()
+        # Recorded first: who is told of the rejection finds it in `status`.
+        try:
+            self._refused(peer, "unknown_sender", "calling AE title or its host is not in [[sender]]")
+        finally:
+            event.assoc.acse.send_reject(0x01, 0x01, 0x03)
+            event.assoc.is_rejected = True
+            event.assoc.kill()
 
     def _on_store(self, event: Any) -> int:
         """Check the command set, then hand the file over.

@@ -17,7 +17,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
-from dicom_io.errors import DestinationError
+from dicom_io.errors import DestinationError, Unanswered, Unreachable
+from dicom_io.headers import printable
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,15 @@ class StoreAnswer:
 
     status: int
     outcome: Outcome
-    text: str
+    words: str
+    """What the status means, by our table."""
+    comment: str = ""
+    """What the peer adds; it may quote a patient, so it is stored and never logged."""
+
+    @property
+    def text(self) -> str:
+        """Status, words and comment, for the record."""
+        return ": ".join(part for part in (f"0x{self.status:04X} {self.words}", self.comment) if part)
 
 
 @dataclass(frozen=True)
@@ -87,10 +96,8 @@ class Identity:
     sop_instance_uid: str
     series_instance_uid: str
     study_instance_uid: str
-
-
-class Unanswered(DestinationError):
-    """The object was on its way and no answer came: it may be there, or not."""
+    patient_id: str | None = None
+    """Compared when it is given; a PACS may coerce it."""
 
 
 def outcome_of(status: int) -> tuple[Outcome, str]:
@@ -108,8 +115,8 @@ def store(target: Target, encoded: bytes) -> StoreAnswer:
 
     Raises
     ------
-    DestinationError
-        No association, or the class was not accepted for any reason that may pass.
+    Unreachable
+        No association came about.
     Unanswered
         The association broke between request and answer.
     """
@@ -119,12 +126,7 @@ def store(target: Target, encoded: bytes) -> StoreAnswer:
         if not association.accepted_contexts:
             return StoreAnswer(0x0122, Outcome.NEVER, "SOP class not accepted at association")
         response = association.send_c_store(dataset)
-    if "Status" not in response:
-        raise Unanswered(f"{target.aet}@{target.host}:{target.port}: expected an answer to C-STORE, got none")
-    status = int(response.Status)
-    outcome, words = outcome_of(status)
-    comment = str(response.get("ErrorComment", ""))[:64]
-    return StoreAnswer(status, outcome, f"{words}; {comment}" if comment else words)
+    return _answer(target, response)
 
 
 def send_file(target: Target, path: Path) -> StoreAnswer:
@@ -132,8 +134,8 @@ def send_file(target: Target, path: Path) -> StoreAnswer:
 
     Raises
     ------
-    DestinationError
-        No association, context not accepted, or no answer.
+    Unreachable, Unanswered
+        No association came about, or it broke between request and answer.
     """
     dataset = dcmread(path)
     syntax = str(dataset.file_meta.TransferSyntaxUID)
@@ -141,45 +143,78 @@ def send_file(target: Target, path: Path) -> StoreAnswer:
         if not association.accepted_contexts:
             return StoreAnswer(0x0122, Outcome.NEVER, "SOP class or transfer syntax not accepted")
         response = association.send_c_store(dataset)
+    return _answer(target, response)
+
+
+def _answer(target: Target, response: Dataset) -> StoreAnswer:
     if "Status" not in response:
-        raise Unanswered(f"{target.aet}@{target.host}:{target.port}: expected an answer to C-STORE, got none")
-    outcome, words = outcome_of(int(response.Status))
-    return StoreAnswer(int(response.Status), outcome, words)
+        raise Unanswered(f"{_name(target)}: expected an answer to C-STORE, got none")
+    status = int(response.Status)
+    outcome, words = outcome_of(status)
+    return StoreAnswer(status, outcome, words, printable(str(response.get("ErrorComment", ""))))
 
 
-def find(target: Target, identity: Identity) -> bool:
-    """Ask by C-FIND at image level whether the peer holds exactly this object.
+def _name(target: Target) -> str:
+    return f"{target.aet}@{target.host}:{target.port}"
+
+
+COMPARED = {
+    "SOPClassUID": "sop_class_uid",
+    "StudyInstanceUID": "study_instance_uid",
+    "SeriesInstanceUID": "series_instance_uid",
+    "PatientID": "patient_id",
+}
+"""What a read-back compares, besides the SOP Instance UID, and where `Identity` holds it."""
+
+
+def find(target: Target, identity: Identity) -> tuple[str, ...] | None:
+    """Ask by C-FIND at image level whether the peer holds this object.
+
+    Returns
+    -------
+    tuple of str or None
+        None when it does not. Else the keywords of what the peer holds under another value, which it
+        coerced; empty when all is equal, or was not returned.
 
     Raises
     ------
     DestinationError
-        The peer could not be asked, or holds another object under this SOP Instance UID.
+        The peer could not be asked, or holds an object of another class under this SOP Instance UID.
     """
     query = Dataset()
     query.QueryRetrieveLevel = "IMAGE"
     query.StudyInstanceUID = identity.study_instance_uid
     query.SeriesInstanceUID = identity.series_instance_uid
     query.SOPInstanceUID = identity.sop_instance_uid
-    query.SOPClassUID = ""
+    query.SOPClassUID = query.PatientID = ""
+    for match in _matches(target, query):
+        if str(match.get("SOPInstanceUID", "")) != identity.sop_instance_uid:
+            continue
+        differing = tuple(
+            keyword for keyword, name in COMPARED.items() if _differs(match, keyword, identity, name)
+        )
+        if "SOPClassUID" in differing:
+            raise DestinationError(f"{_name(target)}: holds an object of another class under our UID")
+        return differing
+    return None
+
+
+def _matches(target: Target, query: Dataset) -> list[Dataset]:
+    """Identifiers that the peer answers to a query."""
     model = StudyRootQueryRetrieveInformationModelFind
     with _association(target, [(str(model), EXPLICIT_LE), (str(model), IMPLICIT_LE)]) as association:
         if not association.accepted_contexts:
-            raise DestinationError(f"{target.aet}: expected C-FIND (Study Root) to be accepted, it is not")
-        answers = [
-            (s, identifier) for s, identifier in association.send_c_find(query, model) if "Status" in s
-        ]
-    if not answers or (answers[-1][0].Status not in (0x0000, *PENDING)):
-        raise DestinationError(f"{target.aet}: expected an answer to C-FIND, got a failure")
-    matches = [
-        identifier for status, identifier in answers if status.Status in PENDING and identifier is not None
-    ]
-    for match in matches:
-        found_class = str(match.get("SOPClassUID", "") or identity.sop_class_uid)
-        if str(match.get("SOPInstanceUID", "")) == identity.sop_instance_uid:
-            if found_class != identity.sop_class_uid:
-                raise DestinationError(f"{target.aet}: holds an object of class {found_class} under our UID")
-            return True
-    return False
+            raise DestinationError(f"{_name(target)}: expected C-FIND (Study Root) to be accepted, it is not")
+        answers = [(s, found) for s, found in association.send_c_find(query, model) if "Status" in s]
+    if not answers or answers[-1][0].Status not in (0x0000, *PENDING):
+        raise DestinationError(f"{_name(target)}: expected an answer to C-FIND, got a failure")
+    return [found for status, found in answers if status.Status in PENDING and found is not None]
+
+
+def _differs(match: Dataset, keyword: str, identity: Identity, name: str) -> bool:
+    """Whether both sides name a value, and not the same one."""
+    found, expected = str(match.get(keyword) or ""), getattr(identity, name)
+    return bool(found) and expected is not None and found != expected
 
 
 def echo(target: Target) -> bool:
@@ -200,24 +235,24 @@ def _association(target: Target, contexts: list[tuple[str, str]]) -> Iterator[An
     entity.connection_timeout = target.timeout_s
     for abstract, syntax in contexts:
         entity.add_requested_context(abstract, syntax)
-    association = entity.associate(target.host, target.port, ae_title=target.aet)
+    try:
+        association = entity.associate(target.host, target.port, ae_title=target.aet)
+    except OSError as error:
+        # A host name that does not resolve is an error here; a port where nobody listens is none.
+        raise Unreachable(f"{_name(target)}: {error.strerror}") from error
     if not association.is_established:
         if association.is_rejected:
-            raise DestinationError(f"{target.aet}@{target.host}:{target.port}: association rejected")
+            raise Unreachable(f"{_name(target)}: association rejected")
         # With no context accepted pynetdicom aborts: that is an answer, and the caller sees it.
         if not association.rejected_contexts:
-            raise DestinationError(
-                f"{target.aet}@{target.host}:{target.port}: no association, nobody answers"
-            )
+            raise Unreachable(f"{_name(target)}: no association, nobody answers")
     try:
         yield association
     except RuntimeError as error:
         if association.is_established:
             raise
         # pynetdicom's word for an association that the peer ended before it was used.
-        raise DestinationError(
-            f"{target.aet}@{target.host}:{target.port}: association ended by peer"
-        ) from error
+        raise DestinationError(f"{_name(target)}: association ended by the peer") from error
     finally:
         if association.is_established:
             association.release()

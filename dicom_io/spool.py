@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from dicom_io.errors import StorageError
+from dicom_io.errors import DamagedObject, StorageError
 
 CHUNK_BYTES = 1 << 20
 PREAMBLE_BYTES = 128
@@ -83,9 +83,12 @@ class Folder:
         try:
             with temporary.open("xb") as file:
                 file.write(encoded)
+            return self.adopt(temporary)
         except OSError as error:
             raise StorageError(f"expected to write an object in {self.root}: {error.strerror}") from error
-        return self.adopt(temporary)
+        finally:
+            # What is left is a part of a file, on a disk that may be full.
+            temporary.unlink(missing_ok=True)
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a stored object, checked against its hash.
@@ -93,15 +96,33 @@ class Folder:
         Raises
         ------
         StorageError
-            The file is missing, unreadable, or no longer what was stored.
+            The file is missing or unreadable: a folder that is not mounted comes back.
+        DamagedObject
+            The bytes are no longer what was stored.
         """
+        self.check(name)
         try:
-            encoded = self.path(name).read_bytes()
+            return self.path(name).read_bytes()
         except OSError as error:
             raise StorageError(f"expected object {name[:12]} in {self.root}: {error.strerror}") from error
-        if hashlib.sha256(encoded).hexdigest() != name:
-            raise StorageError(f"object {name[:12]} in {self.root} is damaged: its hash no longer fits")
-        return encoded
+
+    def check(self, name: str) -> None:
+        """Prove that a stored object is there and is what was stored, without taking it into memory.
+
+        Raises
+        ------
+        StorageError
+            The file is missing or unreadable: a folder that is not mounted comes back.
+        DamagedObject
+            The bytes are no longer what was stored.
+        """
+        try:
+            with self.path(name).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise StorageError(f"expected object {name[:12]} in {self.root}: {error.strerror}") from error
+        if digest != name:
+            raise DamagedObject(f"object {name[:12]} in {self.root} is damaged: its hash no longer fits")
 
     def remove(self, name: str) -> None:
         """Remove a stored object; one that is gone already is no error."""

@@ -22,12 +22,15 @@ import pytest
 import redis
 
 ROOT = Path(__file__).parent.parent
+COMMAND_TIMEOUT_S = 120
+"""A command that hangs must not cost a whole run of CI."""
 IN_CI = bool(os.environ.get("CI"))
 
 
 def need(program: str, package: str) -> str:
     """Path of a program: absent it fails in CI, and skips by name on a laptop."""
-    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/bin:/usr/local/bin")
+    # The system's first: pynetdicom puts a storescu of its own into a virtual environment.
+    found = shutil.which(program, path="/usr/sbin:/usr/bin:/usr/local/bin") or shutil.which(program)
     if found is None:
         (pytest.fail if IN_CI else pytest.skip)(f"{program} is not installed (Debian package {package})")
     return str(found)
@@ -309,13 +312,19 @@ class Installation:
     def storescu(self, *files: Path, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[bytes]:
         program = need("storescu", "dcmtk")
         target = ["-aec", "CXRWORKER", "127.0.0.1", str(self.port)]
-        return subprocess.run(
-            [program, *options, *target, *map(str, files)], capture_output=True, check=False
-        )
+        command = [program, *options, *target, *map(str, files)]
+        return subprocess.run(command, capture_output=True, check=False, timeout=COMMAND_TIMEOUT_S)
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         asked = [sys.executable, "-m", "worker.cli", *words]
-        return subprocess.run(asked, env=self.environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            asked,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_TIMEOUT_S,
+        )
 
     def results(self) -> list[dict[str, Any]]:
         answer = self.command("results", "--json")

@@ -63,6 +63,12 @@ def command(settings: Settings) -> list[str]:
     return [binary(), *(word for key, value in options.items() for word in (f"--{key}", value))]
 
 
+def room(url: str, queue: str, most: int) -> int:
+    """How many messages a queue may still take; all of them when the broker does not answer."""
+    lengths = queue_lengths(url, (queue,))
+    return max(0, most - lengths[queue]) if lengths is not None else most
+
+
 def answers(url: str) -> bool:
     """Whether a Redis answers at that URL within a second or so."""
     # Celery writes redis+socket:// where redis-py writes unix://.

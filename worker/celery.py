@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init, worker_ready
+from celery.signals import setup_logging, worker_init, worker_process_init, worker_ready
 from kombu.exceptions import OperationalError
 
 from worker import settings as worker_settings
@@ -68,6 +68,12 @@ app.conf.update(
 def _configure_logging(**_: Any) -> None:
     """One format for all parts; Celery's own would print task arguments."""
     configure(_settings.log_level)
+
+
+@worker_init.connect
+def _write_privately(**_: Any) -> None:
+    """Results hold patients' names: no file is readable by others."""
+    os.umask(0o077)
 
 
 @worker_process_init.connect

@@ -4,16 +4,19 @@ import logging
 from datetime import timedelta
 from functools import partial
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from dicom_io import scu
-from dicom_io.errors import DestinationError, StorageError
-from dicom_io.scu import Outcome, StoreAnswer, Target, Unanswered
+from dicom_io.errors import CxrError, DamagedObject, DestinationError, Unanswered, Unreachable
+from dicom_io.scu import Outcome, StoreAnswer, Target
 from worker import database
 from worker.context import Context
+from worker.faults import place_of
 from worker.lease import kept
 from worker.queries import deliveries
 from worker.queries.deliveries import DeliveryClaim
 from worker.queries.images import LostLease
-from worker.retry import RANDOM, wait_before
+from worker.retry import CAP_S, RANDOM, wait_before
 from worker.settings import Destination, Settings
 from worker.states import DeliveryState
 
@@ -24,6 +27,7 @@ ASK_AGAIN_CAP_S = 60.0
 ASK_AT_MOST = 10
 """Times that a destination is asked for an object that it took before the object is sent again."""
 A_DAY = timedelta(days=1)
+NOT_FOUND_YET = "sent, not found by C-FIND yet"
 
 
 def deliver(context: Context, delivery_id: int) -> None:
@@ -41,106 +45,141 @@ def deliver(context: Context, delivery_id: int) -> None:
 
 
 def _step(context: Context, claim: DeliveryClaim) -> None:
-    settings = context.settings
-    destination = settings.destination_named(claim.destination)
-    if destination is None:
-        _dead(context, claim, "the destination is no longer in the configuration")
-        return
+    """Turn each way a step can end into a state."""
+    destination = context.settings.destination_named(claim.destination)
     try:
-        _send_or_ask(context, claim, destination)
-    except StorageError as error:
-        _dead(context, claim, f"the result object cannot be read: {error}")
-    except DestinationError as error:
-        wait = _later(
-            context,
-            claim,
-            str(error),
-            answered=claim.unanswered is False and not isinstance(error, Unanswered),
-        )
+        if destination is None:
+            # It may only be this worker's configuration that is old.
+            _later_or_dead(context, claim, "the destination is not in the configuration", A_DAY)
+        else:
+            _send_or_ask(context, claim, destination)
+    except DamagedObject as error:
+        _dead(context, claim, str(error))
+    except Unreachable as error:
+        wait = _later(context, claim, str(error), answered=not claim.unanswered)
         with database.write(context.engine) as session:
             # One wait for all, this one too: when the destination is back they go out together.
-            deliveries.postpone_destination(session, claim.destination, wait)
+            deliveries.postpone_destination(session, claim.destination, wait, str(error))
+    except CxrError as error:
+        answered = not claim.unanswered and not isinstance(error, Unanswered)
+        _later(context, claim, str(error), answered=answered)
+    except (LostLease, SQLAlchemyError):
+        raise
+    except Exception as error:  # noqa: BLE001 (the edge: whatever a peer answers, the result is kept)
+        _later(context, claim, f"{type(error).__name__} at {place_of(error)}", answered=False)
 
 
 def _send_or_ask(context: Context, claim: DeliveryClaim, destination: Destination) -> None:
     target = _target(destination, context.settings)
     # After a send without an answer: ask first, a second copy would be a duplicate.
-    ask_first = claim.state == DeliveryState.SENT or (claim.unanswered and destination.proof == "find")
-    if ask_first and scu.find(target, claim.identity):
-        _confirmed(context, claim, "found by C-FIND")
+    ask_first = claim.state == DeliveryState.SENT or (claim.unanswered and claim.proof == "find")
+    if ask_first and _ask(context, claim, target):
         return
     if claim.state == DeliveryState.SENT:
         _not_there(context, claim)
         return
     answer = scu.store(target, context.results.read(claim.sha256))
-    log.info("delivery %d to %s: 0x%04X", claim.delivery_id, claim.destination, answer.status)
+    # Without the peer's comment, which may quote a patient.
+    log.info(
+        "delivery %d to %s: 0x%04X %s", claim.delivery_id, claim.destination, answer.status, answer.words
+    )
     _take(context, claim, answer, target)
+
+
+def _ask(context: Context, claim: DeliveryClaim, target: Target) -> bool:
+    """Ask by C-FIND; found is confirmed, with the names of what the destination coerced."""
+    differing = scu.find(target, claim.identity)
+    if differing is None:
+        return False
+    cause = "found by C-FIND" + (f"; coerced there: {', '.join(differing)}" if differing else "")
+    with database.write(context.engine) as session:
+        deliveries.confirmed(session, claim, cause, actor=context.actor)
+    _release(context, claim)
+    return True
 
 
 def _take(context: Context, claim: DeliveryClaim, answer: StoreAnswer, target: Target) -> None:
     """Turn the answer to a C-STORE into a state, by the table in `dicom_io.scu`."""
-    words = f"0x{answer.status:04X} {answer.text}"
     match answer.outcome:
         case Outcome.SENT:
             _sent(context, claim, answer, target)
         case Outcome.DUPLICATE:
-            if scu.find(target, claim.identity):
-                _confirmed(context, claim, "was there already; found by C-FIND")
-            else:
-                _later(context, claim, f"{words}, but C-FIND does not find it", answered=True)
+            _duplicate(context, claim, answer, target)
         case Outcome.NEVER:
-            _dead(context, claim, words)
-        case Outcome.AGAIN_FOR_A_DAY if claim.age > A_DAY:
-            _dead(context, claim, f"{words} for 24 hours")
+            _dead(context, claim, answer.text)
+        case Outcome.AGAIN_FOR_A_DAY:
+            _later_or_dead(context, claim, answer.text, A_DAY)
         case Outcome.AGAIN_ALARM:
-            log.error("%s answers %s: an administrator must let us in", claim.destination, words)
-            _later(context, claim, words, answered=True)
+            log.error("%s does not authorise us: an administrator must let us in", claim.destination)
+            _later(context, claim, answer.text, answered=True)
         case _:
-            _later(context, claim, words, answered=True)
+            _later(context, claim, answer.text, answered=True)
 
 
 def _sent(context: Context, claim: DeliveryClaim, answer: StoreAnswer, target: Target) -> None:
     with database.write(context.engine) as session:
         ask = deliveries.sent(session, claim, answer.status, answer.text, actor=context.actor)
-        deliveries.release_destination(session, claim.destination)
-    if not ask:
-        return
-    if scu.find(target, claim.identity):
-        _confirmed(context, claim, "found by C-FIND")
-    else:
-        _later(context, claim, "sent, not found by C-FIND yet", answered=True, cap_s=ASK_AGAIN_CAP_S)
+    _release(context, claim)
+    if ask and not _ask(context, claim, target):
+        _later(context, claim, NOT_FOUND_YET, answered=True, cap_s=ASK_AGAIN_CAP_S)
+
+
+def _duplicate(context: Context, claim: DeliveryClaim, answer: StoreAnswer, target: Target) -> None:
+    """The destination says that it has it: ask and compare, where it can be asked."""
+    try:
+        if not _ask(context, claim, target):
+            _later(context, claim, f"{answer.text}, but C-FIND does not find it", answered=True)
+    except DestinationError:
+        if claim.proof != "none":
+            raise
+        # Nobody but us makes this UID, and never for other bytes.
+        _sent(context, claim, answer, target)
 
 
 def _not_there(context: Context, claim: DeliveryClaim) -> None:
     """A destination took it and does not list it: ask for a while, then send again."""
     if claim.attempt % ASK_AT_MOST:
-        _later(context, claim, "sent, not found by C-FIND yet", answered=True, cap_s=ASK_AGAIN_CAP_S)
+        _later(context, claim, NOT_FOUND_YET, answered=True, cap_s=ASK_AGAIN_CAP_S)
         return
     with database.write(context.engine) as session:
         deliveries.send_again(session, claim, "taken, but not found by C-FIND", actor=context.actor)
 
 
-def _confirmed(context: Context, claim: DeliveryClaim, cause: str) -> None:
+def _release(context: Context, claim: DeliveryClaim) -> None:
+    """The destination answers: what waited only for that is due. Apart, so that its locks are its own."""
     with database.write(context.engine) as session:
-        deliveries.confirmed(session, claim, cause, actor=context.actor)
         deliveries.release_destination(session, claim.destination)
 
 
 def _later(
-    context: Context, claim: DeliveryClaim, reason: str, *, answered: bool, cap_s: float = 1800.0
+    context: Context, claim: DeliveryClaim, reason: str, *, answered: bool, cap_s: float = CAP_S
 ) -> timedelta:
+    """Try again after a while, which is returned; too old, it is given up."""
     wait = wait_before(claim.attempt, RANDOM, cap_s=cap_s)
-    if claim.age > timedelta(days=context.settings.delivery_days):
-        _dead(context, claim, f"no success in {context.settings.delivery_days:g} days; last: {reason}")
+    days = context.settings.delivery_days
+    if claim.age > timedelta(days=days):
+        _dead(context, claim, f"no success in {days:g} days; last: {reason}")
         return wait
-    log.warning("delivery %d again in %.0f s: %s", claim.delivery_id, wait.total_seconds(), reason)
+    log.warning(
+        "delivery %d to %s again in %.0f s", claim.delivery_id, claim.destination, wait.total_seconds()
+    )
     with database.write(context.engine) as session:
         deliveries.later(session, claim, wait, reason, answered=answered)
     return wait
 
 
+def _later_or_dead(context: Context, claim: DeliveryClaim, reason: str, term: timedelta) -> None:
+    """Try again until the term is over."""
+    if claim.age > term:
+        _dead(context, claim, f"{reason}, for {term}")
+    else:
+        _later(context, claim, reason, answered=True)
+
+
 def _dead(context: Context, claim: DeliveryClaim, reason: str) -> None:
-    log.error("delivery %d to %s given up: %s", claim.delivery_id, claim.destination, reason)
+    log.error(
+        "delivery %d to %s given up; `cxr-worker status` says why", claim.delivery_id, claim.destination
+    )
     with database.write(context.engine) as session:
         deliveries.give_up(session, claim, reason, actor=context.actor)
 

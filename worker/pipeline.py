@@ -2,13 +2,15 @@
 
 import logging
 import time
+from datetime import timedelta
 from functools import partial
 
 from pydicom.dataset import Dataset
+from sqlalchemy.exc import OperationalError
 
 from dicom_io.acceptance import Reason, Refusal
 from dicom_io.errors import CxrError, NotDicom, PermanentError
-from dicom_io.headers import read_dataset, read_header
+from dicom_io.headers import identity_problem, printable, read_dataset, read_header
 from worker import database, outcome, twins
 from worker.context import Context
 from worker.faults import place_of
@@ -21,8 +23,8 @@ from worker.retry import RANDOM, wait_before
 log = logging.getLogger(__name__)
 
 
-class SpoolLost(PermanentError):
-    """The film's file is gone: no further attempt can help."""
+DETAIL_CHARACTERS = 500
+"""Longest detail that is stored."""
 
 
 def analyse(context: Context, image_id: int) -> None:
@@ -31,7 +33,8 @@ def analyse(context: Context, image_id: int) -> None:
     with database.write(context.engine) as session:
         claim = images.claim(session, image_id, lease_s=settings.lease_s, actor=context.actor)
         if claim is not None and claim.attempt > settings.max_attempts:
-            detail = f"{settings.max_attempts} analyses began and none ended"
+            last = images.last_cause(session, image_id)
+            detail = f"{settings.max_attempts} analyses began and none ended; the last: {last}"
             images.give_up(session, claim, "attempts", detail, actor=context.actor)
             return
     if claim is None:
@@ -49,21 +52,25 @@ def _reach_an_end(context: Context, claim: Claim) -> None:
     try:
         _judge(context, claim)
     except Refused as refused:
-        refusal = refused.refusal
+        reason, detail = refused.refusal.reason, printable(refused.refusal.detail, DETAIL_CHARACTERS)
         with database.write(context.engine) as session:
-            images.refuse(session, claim, refusal.reason, refusal.detail, actor=context.actor)
-        log.info("image %d refused: %s", claim.image_id, refusal.reason)
+            images.refuse(session, claim, reason, detail, actor=context.actor)
+        log.info("image %d refused: %s", claim.image_id, reason)
     except PermanentError as error:
-        with database.write(context.engine) as session:
-            images.give_up(session, claim, type(error).__name__, str(error), actor=context.actor)
-        log.error("image %d dead: %s", claim.image_id, error)
+        _give_up(context, claim, type(error).__name__, str(error))
     except LostLease:
         raise
-    except CxrError as error:
-        _hand_back(context, claim, str(error))
+    except (CxrError, OperationalError, OSError) as error:
+        # Our own trouble: a full disk, a missing model, a database that is away. The film can wait for days.
+        words = str(error) if isinstance(error, CxrError) else type(error).__name__
+        if claim.age > timedelta(days=context.settings.analysis_days):
+            _give_up(context, claim, "our_trouble", words)
+        else:
+            _hand_back(context, claim, words, claim.hand_backs + 1, our_trouble=True)
     except Exception as error:  # noqa: BLE001 (the edge: a fault of ours must not cost the film)
         # Neither message nor traceback: they may quote the data set.
-        _hand_back(context, claim, f"{type(error).__name__} at {place_of(error)}")
+        fault = f"{type(error).__name__} at {place_of(error)}"
+        _hand_back(context, claim, fault, claim.attempt, our_trouble=False)
 
 
 def _judge(context: Context, claim: Claim) -> None:
@@ -81,14 +88,16 @@ def _judge(context: Context, claim: Claim) -> None:
 def _read(context: Context, claim: Claim) -> Dataset:
     """Open the film, keep what its header says, and compare it with an earlier one of the same UID."""
     with database.read(context.engine) as session:
-        spool_name, earlier = images.spooled(session, claim)
+        sop_instance_uid, spool_name, earlier = images.spooled(session, claim)
+    context.spool.check(spool_name)
     path = context.spool.path(spool_name)
-    if not path.is_file():
-        raise SpoolLost(f"image {claim.image_id}: expected its film in the spool, the file is missing")
     try:
         dataset = read_dataset(path)
     except NotDicom as error:
         raise Refused(Refusal(Reason.NOT_DICOM, str(error))) from error
+    problem = identity_problem(dataset, sop_instance_uid)
+    if problem is not None:
+        raise Refused(Refusal(Reason.INVALID_UID, problem))
     with database.write(context.engine) as session:
         images.describe(session, claim, read_header(dataset))
     refusal = twins.compare(dataset, context.spool.path(earlier)) if earlier else None
@@ -98,8 +107,15 @@ def _read(context: Context, claim: Claim) -> Dataset:
     return read_dataset(path)
 
 
-def _hand_back(context: Context, claim: Claim, cause: str) -> None:
-    log.error("image %d handed back: %s", claim.image_id, cause)
+def _give_up(context: Context, claim: Claim, reason: str, detail: str) -> None:
+    log.error("image %d dead: %s", claim.image_id, reason)
     with database.write(context.engine) as session:
-        wait = wait_before(claim.attempt, RANDOM)
-        images.hand_back(session, claim, wait, cause, actor=context.actor)
+        detail = printable(detail, DETAIL_CHARACTERS)
+        images.give_up(session, claim, reason, detail, actor=context.actor)
+
+
+def _hand_back(context: Context, claim: Claim, cause: str, tries: int, *, our_trouble: bool) -> None:
+    wait, cause = wait_before(tries, RANDOM), printable(cause, DETAIL_CHARACTERS)
+    log.error("image %d handed back for %.0f s: %s", claim.image_id, wait.total_seconds(), cause)
+    with database.write(context.engine) as session:
+        images.hand_back(session, claim, wait, cause, actor=context.actor, our_trouble=our_trouble)

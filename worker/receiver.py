@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
+A_DAY_S = 24 * 3600.0
 ADOPTED_FROM = Peer(aet="", host="")
 """The sender of a file whose row was never written: unknown, since only the row would have said it."""
 
@@ -89,7 +91,7 @@ class Receiver:
             log.error("a rejection could not be recorded: %s", type(error).__name__)
 
     def recover(self) -> tuple[int, int]:
-        """Clear what a kill left behind; before the port opens, so nothing is being received.
+        """Clear what a kill left behind; before the port opens, and under the listener's lock.
 
         Returns
         -------
@@ -97,13 +99,16 @@ class Receiver:
             Unfinished files removed (their senders have no answer and send again), and films that were
             on disk without a row and now have one.
         """
-        removed = 0
-        for leftover in self.spool.incoming.iterdir():
-            leftover.unlink()
-            removed += 1
+        removed = sum(_remove(leftover) for leftover in self.spool.incoming.iterdir())
+        old = time.time() - A_DAY_S
+        results = Folder(self._settings.data / "results")
+        # Parts of results belong to workers that may be writing them now: only old ones are leftovers.
+        removed += sum(_remove(p) for p in results.incoming.iterdir() if p.stat().st_mtime < old)
+        # The files first: what is received and committed meanwhile must not look like an orphan.
+        files = list(self.spool.root.glob("??/*.dcm"))
         with database.read(self._engine) as session:
             known = images.spool_names(session)
-        orphans = [p for p in self.spool.root.glob("??/*.dcm") if p.stem not in known]
+        orphans = [path for path in files if path.stem not in known]
         adopted = sum(self._adopt(path) for path in orphans)
         return removed, adopted
 
@@ -125,6 +130,12 @@ class Receiver:
         stored = self.spool.adopt(path)
         with database.write(self._engine) as session:
             image = images.record(session, instance, stored, actor=f"{self._actor}/recovery")
-        if image is None:
+            needed = image is not None or stored.name in images.spool_names(session)
+        if not needed:
             self.spool.remove(stored.name)
         return image is not None
+
+
+def _remove(leftover: Path) -> bool:
+    leftover.unlink(missing_ok=True)
+    return True

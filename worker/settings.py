@@ -107,6 +107,8 @@ class Settings(_Frozen):
     """After how long a message that led to nothing is taken for lost."""
     max_attempts: int = Field(8, ge=1)
     """Analyses that may end without an answer before a film is `dead`."""
+    analysis_days: float = Field(7.0, gt=0)
+    """How long trouble of ours, a full disk or a missing model, may last before a film is `dead`."""
     delivery_days: float = Field(7.0, gt=0)
     """How long a PACS may be away before a delivery is `dead`."""
     network_timeout_s: float = Field(30.0, gt=0)

@@ -1,18 +1,15 @@
 """`cxr-worker up`: start the parts, watch them, restart what dies, and stop them in order."""
 
 import ctypes
-import fcntl
 import logging
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
-from typing import IO
 
-from worker import broker
+from worker import broker, folder
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -26,10 +23,6 @@ DRAIN_S = 30.0
 """How long a part may finish what it is at."""
 PR_SET_PDEATHSIG = 1
 """prctl(2)."""
-
-
-class AlreadyUp(Exception):
-    """Another supervisor works in this data folder."""
 
 
 @dataclass
@@ -54,7 +47,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; returns the exit code."""
-        lock = hold_data_folder(self.settings.data)
+        lock = folder.hold(self.settings.data / "up.lock", "cxr-worker up")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self.parts = parts_of(self.settings)
@@ -137,18 +130,6 @@ def worker_command(queue: str, concurrency: int, level: str) -> list[str]:
     # They cost messages and tell us nothing: the rows do.
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     return [sys.executable, "-m", "celery", "-A", "worker", "worker", *options, *quiet]
-
-
-def hold_data_folder(data: Path) -> IO[str]:
-    """Take the lock of the data folder; the returned file holds it until it is closed."""
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = (data / "up.lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise AlreadyUp(f"expected to be alone in {data}: another `cxr-worker up` works there") from error
-    return file
 
 
 def _start(part: Part) -> None:

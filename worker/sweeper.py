@@ -5,14 +5,15 @@ from threading import Event, Thread
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker import bell, database
+from worker import bell, broker, database
+from worker.celery import ANALYSE, DELIVER
 from worker.context import Context
 from worker.queries import deliveries, images
 
 log = logging.getLogger(__name__)
 
-BATCH = 200
-"""Messages per turn: what is left is rung at the next, and a flood helps nobody."""
+MOST_MESSAGES = 200
+"""Messages that a queue may hold: what waits behind them is rung later, and a flood helps nobody."""
 
 
 def ring(context: Context) -> int:
@@ -26,10 +27,11 @@ def ring(context: Context) -> int:
     kombu.exceptions.OperationalError, OSError
         The broker is away (`bell.AWAY`); the rows stay as they are.
     """
-    again_s = context.settings.ring_again_s
+    again_s, url = context.settings.ring_again_s, context.settings.effective_broker_url
+    films, results = (broker.room(url, queue, MOST_MESSAGES) for queue in (ANALYSE, DELIVER))
     with database.read(context.engine) as session:
-        image_ids = images.to_ring(session, ring_again_s=again_s, limit=BATCH)
-        delivery_ids = deliveries.to_ring(session, ring_again_s=again_s, limit=BATCH)
+        image_ids = images.to_ring(session, ring_again_s=again_s, limit=films)
+        delivery_ids = deliveries.to_ring(session, ring_again_s=again_s, limit=results)
     for image_id in image_ids:
         bell.ring_analyse(image_id)
     for delivery_id in delivery_ids:

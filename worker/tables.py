@@ -94,7 +94,11 @@ class Image(Base):
     """The same in words, without patient data."""
 
     attempts: Mapped[int] = mapped_column(default=0)
-    """Analyses begun."""
+    """Analyses begun, without those that our own trouble ended."""
+    hand_backs: Mapped[int] = mapped_column(default=0)
+    """Analyses that our own trouble ended: a full disk, a missing model."""
+    waiting_since: Mapped[datetime]
+    """When it was received, or last taken up by an operator: the term of hand-backs begins here."""
     due_at: Mapped[datetime]
     """Not before this moment."""
     rung_at: Mapped[datetime | None]

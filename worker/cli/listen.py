@@ -5,7 +5,7 @@ import logging
 import signal
 from threading import Event
 
-from worker import context, logs, schema
+from worker import context, folder, logs, schema
 from worker.receiver import Receiver
 from worker.sweeper import Relay
 
@@ -21,7 +21,9 @@ def run(options: argparse.Namespace) -> int:
     current = context.get()
     settings = current.settings
     logs.configure(settings.log_level)
-    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.prepare(settings.data)
+    # Alone: a second listener here would take the first one's half-received films for leftovers.
+    lock = folder.hold(settings.data / "listener.lock", "cxr-worker listen")
     schema.prepare(current.engine, settings)
     relay = Relay(current)
     receiver = Receiver(settings, current.engine, relay.wake)
@@ -41,4 +43,5 @@ def run(options: argparse.Namespace) -> int:
     done.wait()
     listener.stop()
     relay.stop()
+    lock.close()
     return 0

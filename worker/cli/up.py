@@ -2,7 +2,7 @@
 
 import argparse
 
-from worker import context, logs, schema
+from worker import context, folder, logs, schema
 from worker.supervisor import Supervisor
 
 
@@ -14,7 +14,7 @@ def run(options: argparse.Namespace) -> int:
     """Prepare the database, then supervise until SIGTERM or Ctrl-C."""
     current = context.get()
     logs.configure(current.settings.log_level)
-    current.settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.prepare(current.settings.data)
     schema.prepare(current.engine, current.settings)
     current.engine.dispose()
     return Supervisor(current.settings).run()

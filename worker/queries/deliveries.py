@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from dicom_io.scu import Identity
@@ -14,7 +14,7 @@ from worker.states import DeliveryState, ImageState, check_delivery
 from worker.tables import Analysis, Delivery, Event, Image, Result
 
 AWAY = "destination away"
-"""Reason of what waits for a destination that does not answer, whoever tried it last."""
+"""How the reason begins of what waits for a destination that does not answer, whoever tried it last."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class DeliveryClaim:
     delivery_id: int
     token: str
     destination: str
+    proof: str
     state: DeliveryState
     attempt: int
     unanswered: bool
@@ -51,6 +52,7 @@ def claim(session: Session, delivery_id: int, *, lease_s: float) -> DeliveryClai
         delivery_id=delivery.id,
         token=token,
         destination=delivery.destination,
+        proof=delivery.proof,
         state=DeliveryState(delivery.state),
         attempt=delivery.attempts + 1,
         unanswered=delivery.unanswered,
@@ -61,6 +63,7 @@ def claim(session: Session, delivery_id: int, *, lease_s: float) -> DeliveryClai
             sop_instance_uid=result.sop_instance_uid,
             series_instance_uid=result.series_instance_uid,
             study_instance_uid=result.study_instance_uid,
+            patient_id=_image_of(session, delivery).patient_id,
         ),
     )
     delivery.lease_token, delivery.lease_until = token, moment + timedelta(seconds=lease_s)
@@ -134,25 +137,32 @@ def give_up(session: Session, claim: DeliveryClaim, reason: str, *, actor: str) 
     _settle(session, delivery, actor=actor)
 
 
-def postpone_destination(session: Session, destination: str, wait: timedelta) -> None:
+def postpone_destination(session: Session, destination: str, wait: timedelta, reason: str) -> None:
     """Circuit breaker: while a destination does not answer, one delivery in a while is tried, not all."""
-    moment = database.now(session)
+    due_at = database.now(session) + wait
+    ids = _free(Delivery.destination == destination, Delivery.due_at <= due_at)
     session.execute(
         update(Delivery)
-        .where(Delivery.destination == destination, _is_work(), Delivery.due_at <= moment + wait)
-        .where(Delivery.lease_token.is_(None))
-        .values(due_at=moment + wait, rung_at=None, reason=AWAY)
+        .where(Delivery.id.in_(ids))
+        .values(due_at=due_at, rung_at=None, reason=f"{AWAY}: {reason}")
     )
 
 
 def release_destination(session: Session, destination: str) -> None:
     """Close the breaker: the destination answers again, so what waited only for it is due now."""
     moment = database.now(session)
-    session.execute(
-        update(Delivery)
-        .where(Delivery.destination == destination, _is_work(), Delivery.due_at > moment)
-        .where(Delivery.lease_token.is_(None), Delivery.reason == AWAY)
-        .values(due_at=moment, reason=None)
+    waiting = (Delivery.due_at > moment, Delivery.reason.startswith(AWAY))
+    ids = _free(Delivery.destination == destination, *waiting)
+    session.execute(update(Delivery).where(Delivery.id.in_(ids)).values(due_at=moment, reason=None))
+
+
+def _free(*conditions: ColumnElement[bool]) -> Select[int]:
+    """Ids of open deliveries that nobody holds, locked in one order: two that do this must not deadlock."""
+    return (
+        select(Delivery.id)
+        .where(_is_work(), Delivery.lease_token.is_(None), *conditions)
+        .order_by(Delivery.id)
+        .with_for_update(skip_locked=True)
     )
 
 
@@ -184,7 +194,7 @@ def to_ring(session: Session, *, ring_again_s: float, limit: int) -> list[int]:
             .where(
                 or_(Delivery.rung_at.is_(None), Delivery.rung_at < moment - timedelta(seconds=ring_again_s))
             )
-            .order_by(Delivery.due_at, Delivery.id)
+            .order_by(func.coalesce(Delivery.rung_at, Delivery.due_at), Delivery.id)
             .limit(limit)
         )
     )
@@ -192,8 +202,8 @@ def to_ring(session: Session, *, ring_again_s: float, limit: int) -> list[int]:
 
 def mark_rung(session: Session, delivery_ids: list[int]) -> None:
     """Note that messages went out."""
-    moment = database.now(session)
-    session.execute(update(Delivery).where(Delivery.id.in_(delivery_ids)).values(rung_at=moment))
+    ids = _free(Delivery.id.in_(delivery_ids))
+    session.execute(update(Delivery).where(Delivery.id.in_(ids)).values(rung_at=database.now(session)))
 
 
 def _is_work() -> ColumnElement[bool]:
@@ -224,7 +234,7 @@ def _image_of(session: Session, delivery: Delivery) -> Image:
         .join(Analysis, Analysis.image_id == Image.id)
         .join(Result, Result.analysis_id == Analysis.id)
         .where(Result.id == delivery.result_id)
-        .with_for_update()
+        .with_for_update(of=Image)
     ).one()
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from dicom_io.headers import Header
@@ -26,6 +26,11 @@ class Claim:
     image_id: int
     token: str
     attempt: int
+    """Analyses begun that did not end by a hand-back, this one included."""
+    hand_backs: int = 0
+    """Times that our own trouble sent it back to the queue."""
+    age: timedelta = timedelta(0)
+    """Since the film was received, or was last taken up by an operator."""
 
 
 def move(session: Session, image: Image, after: ImageState, *, actor: str, cause: str) -> None:
@@ -56,6 +61,7 @@ def record(session: Session, instance: ReceivedInstance, stored: StoredObject, *
         calling_aet=instance.peer.aet,
         calling_host=instance.peer.host,
         received_at=moment,
+        waiting_since=moment,
         due_at=moment,
         state=ImageState.RECEIVED,
     )
@@ -84,7 +90,7 @@ def claim(session: Session, image_id: int, *, lease_s: float, actor: str) -> Cla
     image.claimed_at = image.heartbeat_at = moment
     image.lease_until = moment + timedelta(seconds=lease_s)
     move(session, image, ImageState.ANALYSING, actor=actor, cause=f"attempt {image.attempts}")
-    return Claim(image.id, image.lease_token, image.attempts)
+    return Claim(image.id, image.lease_token, image.attempts, image.hand_backs, moment - image.waiting_since)
 
 
 def renew(session: Session, claim: Claim, *, lease_s: float) -> bool:
@@ -136,11 +142,19 @@ def give_up(session: Session, claim: Claim, reason: str, detail: str, *, actor: 
     let_go(image)
 
 
-def hand_back(session: Session, claim: Claim, wait: timedelta, cause: str, *, actor: str) -> None:
-    """Give the film back to the queue, to be tried again after a while."""
+def hand_back(
+    session: Session, claim: Claim, wait: timedelta, cause: str, *, actor: str, our_trouble: bool
+) -> None:
+    """Give the film back to the queue, to be tried again after a while.
+
+    Trouble of ours, a full disk or a missing model, is no attempt: films do not die of it in an hour.
+    """
     image = held(session, claim)
     image.due_at = database.now(session) + wait
     image.rung_at = None
+    if our_trouble:
+        image.attempts -= 1
+        image.hand_backs += 1
     move(session, image, ImageState.QUEUED, actor=actor, cause=cause)
     let_go(image)
 
@@ -164,8 +178,8 @@ def describe(session: Session, claim: Claim, header: Header) -> None:
     image.manufacturer = header.manufacturer
 
 
-def spooled(session: Session, claim: Claim) -> tuple[str, str | None]:
-    """Name of the claimed film in the spool, and of the first other film that came under the same UID."""
+def spooled(session: Session, claim: Claim) -> tuple[str, str, str | None]:
+    """SOP Instance UID of the claimed film, its name in the spool, and that of an earlier one of this UID."""
     image = held(session, claim)
     earlier = session.scalar(
         select(Image.spool_name)
@@ -173,7 +187,7 @@ def spooled(session: Session, claim: Claim) -> tuple[str, str | None]:
         .order_by(Image.id)
         .limit(1)
     )
-    return image.spool_name, earlier
+    return image.sop_instance_uid, image.spool_name, earlier
 
 
 def to_ring(session: Session, *, ring_again_s: float, limit: int) -> list[int]:
@@ -185,7 +199,8 @@ def to_ring(session: Session, *, ring_again_s: float, limit: int) -> list[int]:
             .where(Image.state.in_(CLAIMABLE), Image.due_at <= moment)
             .where(or_(Image.lease_until.is_(None), Image.lease_until < moment))
             .where(or_(Image.rung_at.is_(None), Image.rung_at < moment - timedelta(seconds=ring_again_s)))
-            .order_by(Image.due_at, Image.id)
+            # Longest not rung first: else a long queue's head is rung for ever, and its tail never.
+            .order_by(func.coalesce(Image.rung_at, Image.due_at), Image.id)
             .limit(limit)
         )
     )
@@ -194,10 +209,23 @@ def to_ring(session: Session, *, ring_again_s: float, limit: int) -> list[int]:
 def mark_rung(session: Session, image_ids: list[int], *, actor: str) -> None:
     """Note that messages went out; the first one makes a film `queued`."""
     moment: datetime = database.now(session)
-    for image in session.scalars(select(Image).where(Image.id.in_(image_ids)).with_for_update()):
+    # In one order, and past what a worker holds just now: it needs no note, and nobody waits for nobody.
+    rung = select(Image).where(Image.id.in_(image_ids)).order_by(Image.id).with_for_update(skip_locked=True)
+    for image in session.scalars(rung):
         image.rung_at = moment
         if image.state == ImageState.RECEIVED:
             move(session, image, ImageState.QUEUED, actor=actor, cause="rung")
+
+
+def last_cause(session: Session, image_id: int) -> str:
+    """Why the image last went back to the queue."""
+    cause = session.scalar(
+        select(Event.cause)
+        .where(Event.image_id == image_id, Event.after == ImageState.QUEUED)
+        .order_by(Event.id.desc())
+        .limit(1)
+    )
+    return cause or "none is recorded"
 
 
 def spool_names(session: Session) -> set[str]:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.orm import Session
 
+from dicom_io.headers import printable
 from dicom_io.scp import Peer
 from worker import database
 from worker.queries.deliveries import reopen
@@ -108,6 +109,8 @@ def dead_images(session: Session) -> Sequence[Image]:
 
 def record_rejection(session: Session, peer: Peer, reason: str, detail: str) -> None:
     """Count one more that was turned away."""
+    # An AE title is text that a stranger chose.
+    peer = Peer(printable(peer.aet, 16), printable(peer.host))
     moment = database.now(session)
     key = (Rejection.calling_aet == peer.aet, Rejection.calling_host == peer.host, Rejection.reason == reason)
     counted = session.execute(
@@ -144,6 +147,8 @@ def retry(session: Session, image_id: int, *, actor: str) -> ImageState:
     moment = database.now(session)
     after = ImageState.ANALYSED if dead else ImageState.QUEUED
     image.reason = image.reason_detail = None
-    image.attempts, image.due_at, image.rung_at = 0, moment, None
+    image.attempts = image.hand_backs = 0
+    image.due_at = image.waiting_since = moment
+    image.rung_at = None
     move(session, image, after, actor=actor, cause="retry by an operator")
     return after

@@ -86,6 +86,8 @@ def _create_image() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("reason_detail", sa.Text(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("hand_backs", sa.Integer(), nullable=False),
+        sa.Column("waiting_since", MOMENT, nullable=False),
         sa.Column("due_at", MOMENT, nullable=False),
         sa.Column("rung_at", MOMENT, nullable=True),
         sa.Column("claimed_at", MOMENT, nullable=True),
