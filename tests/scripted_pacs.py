@@ -105,5 +105,6 @@ class ScriptedPacs:
             answer.QueryRetrieveLevel = "IMAGE"
             for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"):
                 setattr(answer, keyword, found[keyword].value)
+            answer.PatientID = found.get("PatientID", "")
             yield 0xFF00, answer
         yield self.find_status, None

@@ -12,8 +12,8 @@ from pydicom import FileDataset
 from scripted_pacs import ABORT, EXPLICIT_LE, IMPLICIT_LE, ScriptedPacs
 
 from dicom_io import scu
-from dicom_io.errors import DestinationError
-from dicom_io.scu import Identity, Outcome, Target, Unanswered, outcome_of
+from dicom_io.errors import DestinationError, Unanswered, Unreachable
+from dicom_io.scu import Identity, Outcome, Target, outcome_of
 
 # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
 pytestmark = pytest.mark.filterwarnings(
@@ -33,6 +33,7 @@ def identity_of(dataset: FileDataset) -> Identity:
         str(dataset.SOPInstanceUID),
         str(dataset.SeriesInstanceUID),
         str(dataset.StudyInstanceUID),
+        str(dataset.PatientID),
     )
 
 
@@ -106,7 +107,16 @@ def test_the_comment_of_a_destination_is_kept() -> None:
     with ScriptedPacs.running(comment="archive is full") as pacs:
         pacs.answers.append(0xA700)
         answer = scu.store(target_of(pacs), to_bytes(build_film()))
-    assert answer.text == "refused: out of resources; archive is full"
+    assert (answer.words, answer.comment) == ("refused: out of resources", "archive is full")
+    assert answer.text == "0xA700 refused: out of resources: archive is full"
+
+
+def test_a_hostile_comment_is_one_short_line() -> None:
+    with ScriptedPacs.running(comment="two\nlines\x1b[31m" + "x" * 40) as pacs:
+        pacs.answers.append(0xA700)
+        answer = scu.store(target_of(pacs), to_bytes(build_film()))
+    assert answer.comment.isprintable()
+    assert len(answer.comment) <= 64
 
 
 def test_a_duplicate_can_be_found_by_asking() -> None:
@@ -115,12 +125,20 @@ def test_a_duplicate_can_be_found_by_asking() -> None:
         pacs.held[film.SOPInstanceUID] = film
         pacs.answers.append(0x0111)
         assert scu.store(target_of(pacs), to_bytes(film)).outcome == Outcome.DUPLICATE
-        assert scu.find(target_of(pacs), identity_of(film)) is True
+        assert scu.find(target_of(pacs), identity_of(film)) == ()
 
 
 def test_asking_for_what_is_not_there_finds_nothing() -> None:
     with ScriptedPacs.running() as pacs:
-        assert scu.find(target_of(pacs), identity_of(build_film())) is False
+        assert scu.find(target_of(pacs), identity_of(build_film())) is None
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID", "SeriesInstanceUID"])
+def test_what_a_peer_coerced_is_found_and_named(keyword: str) -> None:
+    film = build_film()
+    with ScriptedPacs.running() as pacs:
+        pacs.held[film.SOPInstanceUID] = build_film(**{keyword: "1.2.3.4"})
+        assert scu.find(target_of(pacs), identity_of(film)) == (keyword,)
 
 
 def test_another_class_under_our_uid_is_no_proof() -> None:
@@ -193,9 +211,14 @@ def test_a_peer_that_knows_implicit_alone_gets_implicit() -> None:
 
 def test_a_closed_port_is_a_destination_error_at_once() -> None:
     began = time.monotonic()
-    with pytest.raises(DestinationError, match="nobody answers"):
+    with pytest.raises(Unreachable, match="nobody answers"):
         scu.store(Target("PACS", "127.0.0.1", free_port(), "CXRWORKER", 5.0), to_bytes(build_film()))
     assert time.monotonic() - began < 5
+
+
+def test_a_host_name_that_does_not_resolve_is_unreachable() -> None:
+    with pytest.raises(Unreachable):
+        scu.store(Target("PACS", "no-such-host.invalid", 104, "CXRWORKER", 5.0), to_bytes(build_film()))
 
 
 def test_a_silent_peer_is_a_destination_error_within_its_time() -> None:
@@ -204,7 +227,7 @@ def test_a_silent_peer_is_a_destination_error_within_its_time() -> None:
         silent.listen()
         target = Target("PACS", "127.0.0.1", silent.getsockname()[1], "CXRWORKER", timeout_s=1)
         began = time.monotonic()
-        with pytest.raises(DestinationError):
+        with pytest.raises(Unreachable):
             scu.store(target, to_bytes(build_film()))
         assert 0.9 < time.monotonic() - began < 10
 

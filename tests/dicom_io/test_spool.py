@@ -11,7 +11,7 @@ import pytest
 from builders import build_film, to_bytes
 from parts import ROOT, need
 
-from dicom_io.errors import StorageError
+from dicom_io.errors import DamagedObject, StorageError
 from dicom_io.spool import Folder
 
 
@@ -94,13 +94,15 @@ def test_a_changed_byte_is_noticed_when_read(spool: Folder) -> None:
     damaged = bytearray(path.read_bytes())
     damaged[-1] ^= 1
     path.write_bytes(damaged)
-    with pytest.raises(StorageError, match="damaged"):
-        spool.read(stored.name)
+    for ask in (spool.read, spool.check):
+        with pytest.raises(DamagedObject, match="damaged"):
+            ask(stored.name)
 
 
 def test_a_missing_file_is_a_storage_error(spool: Folder) -> None:
-    with pytest.raises(StorageError, match="No such file"):
-        spool.read("0" * 64)
+    for ask in (spool.read, spool.check):
+        with pytest.raises(StorageError, match="No such file"):
+            ask("0" * 64)
 
 
 def test_removing_what_is_gone_is_no_error(spool: Folder) -> None:
@@ -118,6 +120,9 @@ def test_a_disk_that_refuses_leaves_the_film_where_it_was(spool: Folder) -> None
     with pytest.raises(StorageError):
         spool.adopt(path)
     assert path.is_file()
+    with pytest.raises(StorageError):
+        spool.write(to_bytes(build_film()))
+    assert list(spool.incoming.iterdir()) == [path], "what was not stored is not left as a part either"
 
 
 def test_an_absent_folder_is_a_storage_error(spool: Folder) -> None:

@@ -4,6 +4,7 @@ import logging
 import shutil
 import traceback
 from collections.abc import Callable
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -223,14 +224,34 @@ def test_the_same_pixels_under_another_uid_are_another_film(context: Context) ->
 # Our own trouble
 
 
-def test_a_film_that_is_gone_from_the_spool_is_dead_with_words(context: Context) -> None:
+def test_a_film_that_is_gone_from_the_spool_is_waited_for_then_dead_with_words(context: Context) -> None:
     image_id = receive(context, build_film())
     shutil.rmtree(context.spool.root)
     context.spool.incoming.mkdir(parents=True)
     pipeline.analyse(context, image_id)
     row = image(context.engine, image_id)
-    assert (row.state, row.reason) == (ImageState.DEAD, "SpoolLost")
-    assert "the file is missing" in str(row.reason_detail)
+    assert (row.state, row.attempts, row.hand_backs) == (ImageState.QUEUED, 0, 1)
+    moment = now(context.engine)
+    change(context.engine, Image, image_id, waiting_since=moment - timedelta(days=8), due_at=moment)
+    pipeline.analyse(context, image_id)
+    row = image(context.engine, image_id)
+    assert (row.state, row.reason) == (ImageState.DEAD, "our_trouble")
+    assert "No such file" in str(row.reason_detail)
+
+
+def test_a_damaged_film_is_dead_with_words(context: Context) -> None:
+    image_id = receive(context, build_film())
+    (path,) = context.spool.root.glob("??/*.dcm")
+    path.write_bytes(path.read_bytes()[:-2] + b"\1\1")
+    pipeline.analyse(context, image_id)
+    row = image(context.engine, image_id)
+    assert (row.state, row.reason) == (ImageState.DEAD, "DamagedObject")
+
+
+def test_a_film_whose_study_uid_is_no_uid_is_refused(context: Context) -> None:
+    row = judge(context, build_film(StudyInstanceUID="DOE^JOHN"))
+    assert (row.state, row.reason) == (ImageState.REFUSED, "invalid_uid")
+    assert "DOE" not in str(row.reason_detail)
 
 
 def test_a_bad_model_hands_the_film_back(
@@ -238,7 +259,7 @@ def test_a_bad_model_hands_the_film_back(
 ) -> None:
     context = make_context(sqlite_engine, model=tmp_path / "no model here")
     row = judge(context, build_film())
-    assert (row.state, row.reason, row.attempts) == (ImageState.QUEUED, None, 1)
+    assert (row.state, row.reason, row.attempts) == (ImageState.QUEUED, None, 0)
     assert row.due_at > now(sqlite_engine)
     (*_, last) = all_of(sqlite_engine, Event)
     assert "the model cannot be used" in last.cause
@@ -286,7 +307,7 @@ def test_a_film_whose_analyses_never_end_is_dead(
     pipeline.analyse(context, image_id)
     row = image(sqlite_engine, image_id)
     assert (row.state, row.reason) == (ImageState.DEAD, "attempts")
-    assert row.reason_detail == "3 analyses began and none ended"
+    assert str(row.reason_detail).startswith("3 analyses began and none ended; the last: ")
 
 
 def test_the_last_allowed_analysis_is_made(

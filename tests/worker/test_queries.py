@@ -158,7 +158,7 @@ def test_a_lease_that_ran_out_lets_another_in_and_the_first_writes_nothing(engin
     for write in (
         lambda s: images.refuse(s, late, "child", "late words", actor="late"),
         lambda s: images.give_up(s, late, "x", "late words", actor="late"),
-        lambda s: images.hand_back(s, late, A_MINUTE, "late words", actor="late"),
+        lambda s: images.hand_back(s, late, A_MINUTE, "late words", actor="late", our_trouble=True),
         lambda s: images.describe(s, late, Header(patient_id="LATE")),
         lambda s: images.spooled(s, late),
     ):
@@ -201,13 +201,61 @@ def test_a_film_that_was_handed_back_waits_and_keeps_its_count(engine: Engine) -
     taken = claimed(engine, image_id)
     with database.write(engine) as session:
         images.mark_rung(session, [image_id], actor="relay")
-        images.hand_back(session, taken, AN_HOUR, "not now", actor="a")
+        images.hand_back(session, taken, AN_HOUR, "not now", actor="a", our_trouble=False)
     found = image(engine, image_id)
     assert (found.state, found.attempts, found.lease_token, found.rung_at) == ("queued", 1, None, None)
     assert timedelta(minutes=59) < found.due_at - now(engine) <= AN_HOUR
     assert claim(engine, image_id) is None
     change(engine, Image, image_id, due_at=now(engine))
     assert claimed(engine, image_id).attempt == 2
+
+
+def test_trouble_of_ours_is_no_attempt_and_has_a_count_of_its_own(engine: Engine) -> None:
+    image_id = received(engine)
+    for hand_backs in (1, 2):
+        taken = claimed(engine, image_id)
+        assert (taken.attempt, taken.hand_backs) == (1, hand_backs - 1)
+        with database.write(engine) as session:
+            images.hand_back(session, taken, timedelta(0), "disk full", actor="a", our_trouble=True)
+        found = image(engine, image_id)
+        assert (found.attempts, found.hand_backs) == (0, hand_backs)
+        change(engine, Image, image_id, due_at=now(engine) - A_MINUTE)
+
+
+def test_the_term_of_a_film_begins_anew_with_a_retry(engine: Engine) -> None:
+    image_id = received(engine)
+    change(engine, Image, image_id, waiting_since=now(engine) - AN_HOUR)
+    taken = claimed(engine, image_id)
+    assert AN_HOUR <= taken.age < 2 * AN_HOUR
+    with database.write(engine) as session:
+        images.give_up(session, taken, "our_trouble", "disk full", actor="a")
+    with database.write(engine) as session:
+        ledger.retry(session, image_id, actor="operator")
+    assert claimed(engine, image_id).age < A_MINUTE
+
+
+def test_the_last_cause_is_that_of_the_last_return_to_the_queue(engine: Engine) -> None:
+    image_id = received(engine)
+    with database.read(engine) as session:
+        assert images.last_cause(session, image_id) == "none is recorded"
+    for cause in ("first", "second"):
+        with database.write(engine) as session:
+            taken = claimed_in(session, image_id)
+            images.hand_back(session, taken, timedelta(0), cause, actor="a", our_trouble=False)
+        change(engine, Image, image_id, due_at=now(engine) - A_MINUTE)
+    with database.read(engine) as session:
+        assert images.last_cause(session, image_id) == "second"
+
+
+def test_trouble_of_ours_is_no_attempt_of_the_film(engine: Engine) -> None:
+    image_id = received(engine)
+    for _ in range(2):
+        change(engine, Image, image_id, due_at=now(engine))
+        taken = claimed(engine, image_id)
+        with database.write(engine) as session:
+            images.hand_back(session, taken, AN_HOUR, "disk full", actor="a", our_trouble=True)
+    found = image(engine, image_id)
+    assert (found.attempts, found.hand_backs) == (0, 2)
 
 
 def test_an_end_has_its_time_and_reason_and_a_retry_clears_both(engine: Engine) -> None:
@@ -314,6 +362,28 @@ def test_the_oldest_are_rung_first_and_no_more_than_asked_for(engine: Engine) ->
     ids = [received(engine, uid=f"1.2.{number}") for number in range(5)]
     change(engine, Image, ids[3], due_at=now(engine) - AN_HOUR)
     assert to_ring(engine, limit=3) == [ids[3], ids[0], ids[1]]
+
+
+def test_the_tail_of_a_long_queue_is_rung_before_its_head_is_rung_again(engine: Engine) -> None:
+    ids = [received(engine, uid=f"1.2.{number}") for number in range(4)]
+    mark_rung(engine, *ids[:2])
+    for image_id in ids[:2]:
+        change(engine, Image, image_id, rung_at=now(engine) - A_MINUTE)
+    for image_id in ids:
+        change(engine, Image, image_id, due_at=now(engine) - AN_HOUR)
+    assert to_ring(engine, limit=3) == [ids[2], ids[3], ids[0]]
+
+
+def test_what_a_worker_holds_just_now_is_not_waited_for(engine: Engine) -> None:
+    """The relay notes what it rang while workers write the very same rows."""
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite locks the database, not rows")
+    held, free = received(engine, uid="1.1"), received(engine, uid="1.2")
+    with engine.begin() as worker, ThreadPoolExecutor(1) as pool:
+        worker.execute(text("SELECT id FROM image WHERE id = :id FOR UPDATE"), {"id": held})
+        pool.submit(mark_rung, engine, held, free).result(20)
+    assert image(engine, free).state == ImageState.QUEUED
+    assert image(engine, held).state == ImageState.RECEIVED
 
 
 def test_deliveries_are_rung_by_the_same_rules(engine: Engine) -> None:
@@ -478,14 +548,14 @@ def test_the_breaker_postpones_one_destination_and_releases_what_it_postponed(en
     claimed_delivery(engine, held)
     change(engine, Delivery, own_wait, due_at=now(engine) + 2 * AN_HOUR, reason="0xA700")
     with database.write(engine) as session:
-        deliveries.postpone_destination(session, "away", AN_HOUR)
+        deliveries.postpone_destination(session, "away", AN_HOUR, "nobody answers")
 
     waits = {i: delivery(engine, i).due_at - now(engine) for i in (held, here, own_wait, postponed)}
     assert waits[held] <= timedelta(0), "whoever is sending is left alone"
     assert waits[here] <= timedelta(0), "another destination is left alone"
     assert waits[own_wait] > AN_HOUR, "a longer wait of its own stays"
     assert timedelta(minutes=59) < waits[postponed] <= AN_HOUR
-    assert delivery(engine, postponed).reason == deliveries.AWAY
+    assert delivery(engine, postponed).reason == "destination away: nobody answers"
 
     with database.write(engine) as session:
         deliveries.release_destination(session, "away")

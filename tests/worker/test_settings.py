@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from kombu import Connection
 
 from worker import settings
 from worker.settings import MAX_SOCKET_PATH_BYTES, Loaded, Settings, SettingsError, load
@@ -140,6 +141,96 @@ def test_a_key_where_a_table_belongs_is_an_error(data: Path) -> None:
 def test_a_database_that_cannot_be_used_is_an_error_without_the_url(data: Path, url: str) -> None:
     words = error(data, CXR_DATABASE_URL=url)
     assert "database_url (from environment CXR_DATABASE_URL)" in words
+    assert "hunter2" not in words
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ('lease_s = "soon"', "lease_s ({file}): expected a number, came 'soon'"),
+        ("lease_s = nan", "lease_s ({file}): expected a finite number, came nan"),
+        ("lease_s = 0", "lease_s ({file}): expected more than 0.0, came 0"),
+        ("lease_s = 1e300", "lease_s ({file}): expected at most 86400.0, came 1e+300"),
+        ("max_attempts = 1.5", "max_attempts ({file}): expected a whole number, came 1.5"),
+        ("model = 3", "model ({file}): expected a path in quotes, came 3"),
+        ('log_level = "LOUD"', "'INFO', 'WARNING' or 'ERROR', came 'LOUD'"),
+        ("listener = 104", "listener ({file}): expected a table written [listener], came 104"),
+        ("[listener]\nport = 65536", "({file}): expected a whole number from 1 to 65535, came 65536"),
+        ('[listener]\nhost = ""', "listener.host ({file}): expected at least 1 character, came ''"),
+        (
+            '[listener]\naet = "A\\\\B"',
+            "listener.aet ({file}): expected 1 to 16 printable characters without backslash, no space at the "
+            "ends, came 'A\\\\B'",
+        ),
+        ('[sender]\naet = "CR1"', "sender ({file}): expected tables written [[sender]], came a table"),
+        ("sender = 4", "sender ({file}): expected tables written [[sender]], came 4"),
+        ('sender = ["CR1"]', "sender.0 ({file}): expected a table written [[sender]], came 'CR1'"),
+        ('[[destination]]\nname = "x"\nhost = "h"\nport = 1', "destination.0.aet ({file}): expected a value"),
+        (
+            DESTINATION.format("a b"),
+            "destination.0.name ({file}): expected letters, digits, dots, hyphens and underscores, came 'a b'",
+        ),
+        ('node_id = "' + "x" * 300 + '"', "came '" + "x" * 40),
+    ],
+)
+def test_a_bad_value_is_told_with_key_source_expectation_and_value(data: Path, toml: str, words: str) -> None:
+    told = error(data, toml)
+    assert words.format(file=f"from {data / 'config.toml'}") in told
+    assert "Input should" not in told
+    assert len(told.splitlines()) == 1
+    assert len(told) < len(str(data)) + 250
+
+
+@pytest.mark.parametrize("node_id", ["a\\b", "x" * 65, "a\nb", "a\x1b[2Jb", ""])
+def test_a_node_id_that_no_result_could_carry_is_an_error(data: Path, node_id: str) -> None:
+    words = error(data, f"node_id = {json.dumps(node_id)}")
+    assert "node_id" in words
+    assert "expected 1 to 64 printable characters without backslash" in words
+    assert words.isprintable()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "amqp://u:hunter2@host//",
+        "redis+sentinel://:hunter2@host",
+        "redis://:hunter2@host:port/0",
+        "redis://:hunter2@host:99999/0",
+        "redis://:hunter2@host/hunter2",
+        "redis://",
+        "unix://",
+        "redis+socket:broker.sock",
+        "hunter2",
+    ],
+)
+def test_a_broker_that_cannot_be_used_is_an_error_without_the_url(data: Path, url: str) -> None:
+    words = error(data, CXR_BROKER_URL=url)
+    assert "broker_url (from environment CXR_BROKER_URL): expected redis://HOST:PORT/NUMBER" in words
+    assert "hunter2" not in words
+
+
+@pytest.mark.parametrize(
+    ("url", "effective"),
+    [
+        ("redis://:pw@host:6379/0", "redis://:pw@host:6379/0"),
+        ("redis://host", "redis://host"),
+        ("rediss://host:6380/1?ssl_cert_reqs=required", "rediss://host:6380/1?ssl_cert_reqs=required"),
+        ("redis+socket:///run/b.sock", "redis+socket:///run/b.sock"),
+        ("unix:///run/b.sock", "redis+socket:///run/b.sock"),
+    ],
+)
+def test_a_broker_is_given_to_celery_in_its_spelling(data: Path, url: str, effective: str) -> None:
+    made = loaded(data, CXR_BROKER_URL=url).settings.effective_broker_url
+    assert made == effective
+    assert Connection(made).transport.driver_type == "redis"
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///:memory:", "postgres://u:hunter2@h/d", "postgresql://h:x/d"]
+)
+def test_a_database_that_would_fail_later_is_an_error_now(data: Path, url: str) -> None:
+    words = error(data, CXR_DATABASE_URL=url)
+    assert "expected postgresql://USER@HOST/NAME or sqlite:///FILE, came" in words
     assert "hunter2" not in words
 
 

@@ -14,8 +14,9 @@ import redis
 from parts import Installation, descendants, need, wait_until
 
 from worker import broker, settings, supervisor
+from worker.folder import AlreadyUp, hold
 from worker.settings import Listener, Settings
-from worker.supervisor import AlreadyUp, Part, Supervisor, hold_data_folder, parts_of
+from worker.supervisor import Part, Supervisor, parts_of
 
 MARKS = {
     "broker": "unixsocket:",
@@ -120,15 +121,25 @@ def test_a_term_ends_all_parts_with_success_and_leaves_no_child(up: Installation
     assert "stopped" in up.log("up")
 
 
+def test_up_again_and_killed_leaves_no_orphan_on_port_or_socket(up: Installation) -> None:
+    process = up.up()
+    for name in MARKS:
+        wait_until(lambda name=name: part(process.pid, name), f"the {name}")
+    family = descendants(process.pid)
+    process.kill()
+    process.wait(20)
+    wait_until(lambda: not [pid for pid in family if command_line(pid)], "its parts to end")
+
+
 # Without processes of its own
 
 
 def test_a_folder_is_held_until_its_lock_is_closed(tmp_path: Path) -> None:
-    lock = hold_data_folder(tmp_path)
+    lock = hold(tmp_path / "up.lock", "cxr-worker up")
     with pytest.raises(AlreadyUp, match=str(tmp_path)):
-        hold_data_folder(tmp_path)
+        hold(tmp_path / "up.lock", "cxr-worker up")
     lock.close()
-    hold_data_folder(tmp_path).close()
+    hold(tmp_path / "up.lock", "cxr-worker up").close()
 
 
 def test_a_configured_broker_is_not_started(tmp_path: Path) -> None:

@@ -93,14 +93,16 @@ def test_a_flushed_broker_is_rung_again_after_a_while(
     assert arguments(broker, ANALYSE) == [image_id]
 
 
-def test_no_more_than_a_batch_is_rung_at_once(
+def test_no_more_messages_than_a_queue_may_hold_are_sent(
     make_context: MakeContext, sqlite_engine: Engine, broker: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeper, "BATCH", 3)
+    monkeypatch.setattr(sweeper, "MOST_MESSAGES", 3)
     for number in range(5):
         receive(sqlite_engine, uid=f"1.{number}")
-    context = make_context(sqlite_engine)
-    assert [sweeper.ring(context) for _ in range(3)] == [3, 2, 0]
+    context = make_context(sqlite_engine, broker_url=broker.url)
+    rung = [sweeper.ring(context), sweeper.ring(context)]
+    broker.flush()
+    assert [*rung, sweeper.ring(context)] == [3, 0, 2]
 
 
 def test_a_broker_that_is_away_leaves_the_rows_as_they_are_and_costs_little_time(
