@@ -10,9 +10,9 @@ from dicom_io.errors import CxrError
 from worker import __version__, settings
 from worker.broker import NoBroker
 from worker.cli import audit, config, listen, migrate, predict, results, retry, send, status, up
+from worker.folder import AlreadyUp
 from worker.schema import WrongRevision
 from worker.settings import SettingsError
-from worker.supervisor import AlreadyUp
 
 COMMANDS = (up, listen, status, results, audit, retry, predict, send, config, migrate)
 RESEARCH_ONLY = "Research software. Not for diagnosis."
