@@ -374,10 +374,9 @@ def test_the_tail_of_a_long_queue_is_rung_before_its_head_is_rung_again(engine: 
     assert to_ring(engine, limit=3) == [ids[2], ids[3], ids[0]]
 
 
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)  # SQLite locks no single rows
 def test_what_a_worker_holds_just_now_is_not_waited_for(engine: Engine) -> None:
     """The relay notes what it rang while workers write the very same rows."""
-    if engine.dialect.name == "sqlite":
-        pytest.skip("SQLite locks the database, not rows")
     held, free = received(engine, uid="1.1"), received(engine, uid="1.2")
     with engine.begin() as worker, ThreadPoolExecutor(1) as pool:
         worker.execute(text("SELECT id FROM image WHERE id = :id FOR UPDATE"), {"id": held})
