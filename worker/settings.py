@@ -1,6 +1,7 @@
 """Environment and one TOML file become one frozen `Settings`; no other module reads either."""
 
 import os
+import re
 import socket
 import tempfile
 import tomllib
@@ -10,22 +11,31 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_core import ErrorDetails
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+
+from dicom_io.repair import is_long_string
+from worker.problems import in_words
 
 ENV_PREFIX = "CXR_"
 ENV_OF_OTHERS = frozenset({"CXR_CONFIG", "CXR_SHARED_DATA"})
 """Variables with our prefix that are no setting: where the file is, and where the tests find films."""
 SECTIONS = ("listener",)
 """Tables of the file whose keys are reachable as `CXR_SECTION_KEY`."""
+DAY_S = 86_400.0
+TEN_YEARS_DAYS = 3650.0
+LO_LIMIT = 64
+"""Most characters of a DICOM Long String (PS3.5 table 6.2-1)."""
 MAX_SOCKET_PATH_BYTES = 107
 """Linux cuts a longer Unix socket path silently (unix(7))."""
 
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[!-\[\]-~]([ -\[\]-~]*[!-\[\]-~])?$")]
 """PS3.5 section 6.2, VR AE: 16 characters, no backslash, no control characters."""
+Host = Annotated[str, Field(min_length=1, max_length=253)]
+"""A name or an address; an empty one would be every address of the machine."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -34,7 +44,7 @@ class SettingsError(Exception):
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Listener(_Frozen):
@@ -42,7 +52,7 @@ class Listener(_Frozen):
 
     aet: AeTitle = "CXRWORKER"
     """AE title that senders call."""
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     """Address to listen on; loopback unless told otherwise."""
     port: Port = 11112
     """DICOM port."""
@@ -55,7 +65,7 @@ class Sender(_Frozen):
 
     aet: AeTitle
     """Its calling AE title."""
-    host: str | None = None
+    host: Host | None = None
     """Its address; any address when absent."""
 
 
@@ -66,7 +76,7 @@ class Destination(_Frozen):
     """How the database and the logs call it."""
     aet: AeTitle
     """Its AE title."""
-    host: str
+    host: Host
     """Its address."""
     port: Port
     """Its DICOM port."""
@@ -91,7 +101,7 @@ class Settings(_Frozen):
     """A Redis; the embedded server on a Unix socket when absent."""
     database_url: str | None = None
     """SQLAlchemy URL of a PostgreSQL; SQLite in the data folder when absent."""
-    node_id: str = Field(default_factory=lambda: socket.gethostname()[:64] or "cxr-worker", max_length=64)
+    node_id: str = Field(default_factory=lambda: socket.gethostname()[:64] or "cxr-worker")
     """Device serial number in every result, and the actor in every event."""
     model: Path | None = None
     """Folder of the model; the one shipped in the package when absent."""
@@ -99,19 +109,19 @@ class Settings(_Frozen):
     """Younger patients are refused: the model is for adults."""
     concurrency: int = Field(1, ge=1, le=64)
     """Films analysed at once by `cxr-worker up`."""
-    lease_s: float = Field(30.0, gt=0)
+    lease_s: float = Field(30.0, gt=0, le=DAY_S)
     """How long a worker may be silent before its film is given to another."""
-    sweep_s: float = Field(5.0, gt=0)
+    sweep_s: float = Field(5.0, gt=0, le=DAY_S)
     """How often what was left behind is looked for."""
-    ring_again_s: float = Field(20.0, gt=0)
+    ring_again_s: float = Field(20.0, gt=0, le=DAY_S)
     """After how long a message that led to nothing is taken for lost."""
-    max_attempts: int = Field(8, ge=1)
+    max_attempts: int = Field(8, ge=1, le=1000)
     """Analyses that may end without an answer before a film is `dead`."""
-    analysis_days: float = Field(7.0, gt=0)
+    analysis_days: float = Field(7.0, gt=0, le=TEN_YEARS_DAYS)
     """How long trouble of ours, a full disk or a missing model, may last before a film is `dead`."""
-    delivery_days: float = Field(7.0, gt=0)
+    delivery_days: float = Field(7.0, gt=0, le=TEN_YEARS_DAYS)
     """How long a PACS may be away before a delivery is `dead`."""
-    network_timeout_s: float = Field(30.0, gt=0)
+    network_timeout_s: float = Field(30.0, gt=0, le=DAY_S)
     """How long to wait for a PACS at each step."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severity that is logged."""
@@ -124,17 +134,31 @@ class Settings(_Frozen):
             raise ValueError(f"expected a different name for each [[destination]], got {', '.join(names)}")
         return destinations
 
+    @field_validator("node_id")
+    @classmethod
+    def _results_can_carry_it(cls, node_id: str) -> str:
+        if not is_long_string(node_id):
+            shown = repr(node_id[: 2 * LO_LIMIT])
+            raise ValueError(f"expected 1 to {LO_LIMIT} printable characters without backslash, came {shown}")
+        return node_id
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker_is_known(cls, url: str | None) -> str | None:
+        if url is None or _is_redis(url):
+            return url
+        # A URL may hold a password: of what came, the scheme alone is repeated.
+        raise ValueError(
+            "expected redis://HOST:PORT/NUMBER, rediss://HOST:PORT/NUMBER, redis+socket:///FILE or "
+            f"unix:///FILE, came {_scheme(url)}"
+        )
+
     @field_validator("database_url")
     @classmethod
     def _database_is_known(cls, url: str | None) -> str | None:
-        try:
-            known = url is None or make_url(url).get_backend_name() in ("postgresql", "sqlite")
-        except (ArgumentError, ValueError):
-            known = False
-        if not known:
-            # The URL may hold a password and is not repeated.
-            raise ValueError("expected postgresql://USER@HOST/NAME or sqlite:///FILE")
-        return url
+        if url is None or _is_database(url):
+            return url
+        raise ValueError(f"expected postgresql://USER@HOST/NAME or sqlite:///FILE, came {_scheme(url)}")
 
     @property
     def effective_database_url(self) -> str:
@@ -143,8 +167,10 @@ class Settings(_Frozen):
 
     @property
     def effective_broker_url(self) -> str:
-        """The broker in use."""
-        return self.broker_url or f"redis+socket://{self.broker_socket}"
+        """The broker in use, as Celery spells it."""
+        if self.broker_url is None:
+            return f"redis+socket://{self.broker_socket}"
+        return re.sub(r"^unix:", "redis+socket:", self.broker_url)
 
     @property
     def broker_socket(self) -> Path:
@@ -158,6 +184,33 @@ class Settings(_Frozen):
     def destination_named(self, name: str) -> Destination | None:
         """The destination of that name, or None when it was taken out of the configuration."""
         return next((d for d in self.destination if d.name == name), None)
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port  # asking for the port checks it
+    except ValueError:
+        return False
+    if parts.scheme in ("redis", "rediss"):
+        return bool(host) and re.fullmatch(r"/?\d*", parts.path) is not None
+    return parts.scheme in ("redis+socket", "unix") and len(parts.path) > 1 and parts.path.startswith("/")
+
+
+def _is_database(url: str) -> bool:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return False
+    if parsed.get_backend_name() == "sqlite":
+        # One in memory would be another one for each process.
+        return parsed.database not in (None, "", ":memory:")
+    return parsed.get_backend_name() == "postgresql"
+
+
+def _scheme(url: str) -> str:
+    scheme = re.match(r"[a-z0-9+.]{1,32}(?=:)", url)
+    return f"another URL of scheme {scheme[0]}" if scheme else "something else"
 
 
 @dataclass(frozen=True)
@@ -198,7 +251,7 @@ def load(environ: Mapping[str, str]) -> Loaded:
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("\n".join(_in_words(problem, sources) for problem in error.errors())) from error
+        raise SettingsError("\n".join(in_words(problem, sources) for problem in error.errors())) from error
     return Loaded(settings, sources, file if file.is_file() else None)
 
 
@@ -249,11 +302,3 @@ def _dotted(values: Mapping[str, Any]) -> list[str]:
     for key, value in values.items():
         keys += [f"{key}.{inner}" for inner in value] if isinstance(value, dict) else [key]
     return keys
-
-
-def _in_words(problem: ErrorDetails, sources: Mapping[str, str]) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
-    source = sources.get(key) or sources.get(key.split(".")[0], "the settings")
-    if problem["type"] == "extra_forbidden":
-        return f"{key} (from {source}): no such setting; `cxr-worker config` lists all"
-    return f"{key or 'settings'} (from {source}): {problem['msg']}"

@@ -168,9 +168,10 @@ def test_a_database_that_cannot_be_used_is_an_error_without_the_url(data: Path, 
         ('[[destination]]\nname = "x"\nhost = "h"\nport = 1', "destination.0.aet ({file}): expected a value"),
         (
             DESTINATION.format("a b"),
-            "destination.0.name ({file}): expected letters, digits, dots, hyphens and underscores, came 'a b'",
+            "destination.0.name ({file}): expected letters, digits, dots, hyphens and underscores, "
+            "at most 64, came 'a b'",
         ),
-        ('node_id = "' + "x" * 300 + '"', "came '" + "x" * 40),
+        ('log_level = "' + "x" * 300 + '"', "came '" + "x" * 40),
     ],
 )
 def test_a_bad_value_is_told_with_key_source_expectation_and_value(data: Path, toml: str, words: str) -> None:
