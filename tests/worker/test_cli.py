@@ -289,7 +289,7 @@ def test_status_tells_where_everything_stands(run: Run, judged: Engine, home: Pa
     port = free_port()
     (home / "config.toml").write_text(f"[listener]\nport = {port}\n")
     with database.write(judged) as session:
-        ledger.record_rejection(session, Peer('X"\ny', "10.0.0.9"), "unknown_sender", "not in [[sender]]")
+        ledger.record_rejection(session, Peer('X"\ny\\z', "10.0.0.9"), "unknown_sender", "not in [[sender]]")
     code, output, _ = run("status", "--json")
     state = json.loads(output)
     assert code == 0
@@ -300,7 +300,7 @@ def test_status_tells_where_everything_stands(run: Run, judged: Engine, home: Pa
     assert state["deliveries"] == [{"destination": "pacs", "state": "due", "count": 1}]
     (rejection,) = state["rejections"]
     admitted = tomllib.loads(rejection["to_admit"])["sender"]
-    assert admitted == [{"aet": 'X"\ny', "host": "10.0.0.9"}]
+    assert admitted == [{"aet": 'X" y\\z', "host": "10.0.0.9"}]
     assert run("status")[0] == 0
 
 

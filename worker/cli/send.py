@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     for path in options.files:
         try:
             answer = scu.send_file(target, path)
-            taken, words = answer.outcome == Outcome.SENT, f"0x{answer.status:04X} {answer.text}"
+            taken, words = answer.outcome == Outcome.SENT, answer.text
         except (DestinationError, OSError) as error:
             taken, words = False, str(error)
         except (InvalidDicomError, AttributeError):

@@ -90,7 +90,7 @@ def sent(session: Session, claim: DeliveryClaim, status: int, words: str, *, act
     delivery.status, delivery.status_text, delivery.reason = status, words, None
     delivery.unanswered = False
     delivery.sent_at = database.now(session)
-    _move(session, delivery, DeliveryState.SENT, actor=actor, cause=f"status 0x{status:04X} {words}")
+    _move(session, delivery, DeliveryState.SENT, actor=actor, cause=words)
     if delivery.proof == "none":
         _let_go(delivery)
         _settle(session, delivery, actor=actor)
