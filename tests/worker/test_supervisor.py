@@ -14,7 +14,6 @@ import redis
 from parts import Installation, descendants, need, wait_until
 
 from worker import broker, settings, supervisor
-from worker.folder import AlreadyUp, hold
 from worker.settings import Listener, Settings
 from worker.supervisor import Part, Supervisor, parts_of
 
@@ -79,6 +78,18 @@ def test_a_second_up_on_the_same_folder_is_refused_with_words(up: Installation) 
     assert up.processes["up"].poll() is None
 
 
+def test_a_second_listener_on_the_same_folder_is_refused_with_words(up: Installation) -> None:
+    """It would take the first one's half-received films for leftovers."""
+    second = up.command("listen")
+    assert second.returncode == 2
+    assert "another `cxr-worker listen` works there" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_nobody_else_can_look_into_the_data_folder(up: Installation) -> None:
+    assert [path for path in (up.data, *up.data.glob("*.sqlite3*")) if path.stat().st_mode & 0o077] == []
+
+
 @pytest.mark.parametrize("name", ["listener", "deliver"])
 def test_a_part_that_is_killed_is_restarted(up: Installation, name: str) -> None:
     pid = up.processes["up"].pid
@@ -132,14 +143,6 @@ def test_up_again_and_killed_leaves_no_orphan_on_port_or_socket(up: Installation
 
 
 # Without processes of its own
-
-
-def test_a_folder_is_held_until_its_lock_is_closed(tmp_path: Path) -> None:
-    lock = hold(tmp_path / "up.lock", "cxr-worker up")
-    with pytest.raises(AlreadyUp, match=str(tmp_path)):
-        hold(tmp_path / "up.lock", "cxr-worker up")
-    lock.close()
-    hold(tmp_path / "up.lock", "cxr-worker up").close()
 
 
 def test_a_configured_broker_is_not_started(tmp_path: Path) -> None:
