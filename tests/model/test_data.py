@@ -90,6 +90,19 @@ def test_a_split_has_the_fractions_that_were_asked_for() -> None:
     assert abs(counts["validation"] - 150) <= 3
 
 
+def test_half_of_a_calibration_source_calibrates_unless_it_touches_another_held_out_source() -> None:
+    many = [Film(f"r{n}", "covid", source="radiography") for n in range(100)]
+    touching = [
+        Film("r", "covid", source="radiography", group="g"),
+        Film("h", "covid", source="hannover", group="g"),
+    ]
+
+    subset_of = data.split_films(many + touching, HELD, 0)
+
+    assert Counter(subset_of[film.path] for film in many) == {"calibration": 50, "test": 50}
+    assert [subset_of[film.path] for film in touching] == ["test", "test"]
+
+
 def test_a_split_depends_on_its_seed_alone() -> None:
     many = [Film(str(n), "covid", source="rsna") for n in range(100)]
 
@@ -214,6 +227,17 @@ def test_drawing_is_balanced_between_heads_answers_and_views() -> None:
         == pytest.approx(0.075)
     )
     assert weights[-1] == 0
+
+
+def test_a_view_with_one_answer_is_drawn_no_more_often_than_its_films_allow() -> None:
+    drawn = [Film(f"a{n}", "covid", source="cohen", view="AP") for n in range(10)]
+    drawn += [Film(f"b{n}", "pneumonia", source="cohen", view="AP") for n in range(20)]
+    drawn += [Film(f"c{n}", "covid", source="cohen", view="AP_supine") for n in range(10)]
+
+    weights = data.sampling_weights(drawn, two_heads())
+
+    assert weights[:30].sum() == pytest.approx(0.75)
+    assert weights[30:].sum() == pytest.approx(0.25)
 
 
 def test_films_that_answer_no_head_cannot_train() -> None:

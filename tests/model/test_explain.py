@@ -26,7 +26,11 @@ class LogProbability(nn.Module):
 
 
 def test_the_map_equals_monais_grad_cam(network: FilmNetwork) -> None:
-    batch = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    batch = torch.randn(3, 3, 64, 64, generator=generator)
+    # Weights of both signs, so that parts of the map speak against COVID-19 and are cut off.
+    with torch.no_grad():
+        network.heads.weight.normal_(0.0, 0.05, generator=generator)
     peer = GradCAM(
         LogProbability(network),
         "network.last_map",
@@ -39,6 +43,7 @@ def test_the_map_equals_monais_grad_cam(network: FilmNetwork) -> None:
     theirs = torch.cat([peer(x=batch[i : i + 1], class_idx=0) for i in range(3)])[:, 0]
 
     assert theirs.max().item() > 1e-3, "an empty map would prove nothing"
+    assert (theirs == 0).any(), "without a cell cut off the cutting would go untested"
     torch.testing.assert_close(ours, theirs, atol=1e-4 * theirs.max().item(), rtol=1e-4)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,23 @@ def test_a_killed_run_that_is_resumed_ends_with_the_weights_of_an_unbroken_one(
     figures = ("train_loss", "validation_mean_auc")
     for ours, theirs in zip(rows(tmp_path / "metrics.csv"), rows(trained / "metrics.csv"), strict=True):
         assert [ours[name] for name in figures] == [theirs[name] for name in figures]
+
+
+def test_every_epoch_draws_its_own_films(
+    families: Path, small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = BalancedSampler.__iter__
+    drawn: list[list[int]] = []
+
+    def watch(self: BalancedSampler) -> Iterator[int]:
+        drawn.append(list(whole(self)))
+        return iter(drawn[-1])
+
+    monkeypatch.setattr(BalancedSampler, "__iter__", watch)
+    train(small_config, Run(families, tmp_path))
+
+    assert len(drawn) == 2
+    assert drawn[0] != drawn[1]
 
 
 def test_another_seed_gives_other_weights(

@@ -92,6 +92,19 @@ def test_a_sharper_film_tells_no_more_than_a_film_of_the_common_size() -> None:
     torch.testing.assert_close(transform({"image": coarse})["image"], transform({"image": sharp})["image"])
 
 
+def test_what_is_finer_than_the_common_size_is_averaged_away(phantom: Phantom) -> None:
+    smooth = phantom(0, True, 256)
+    checks = 0.3 * (np.indices((256, 256)).sum(axis=0) % 2 - 0.5).astype(np.float32)
+    transform = evaluation_transform(CONFIG)
+
+    torch.testing.assert_close(
+        transform({"image": smooth})["image"],
+        transform({"image": smooth + checks})["image"],
+        atol=1e-3,
+        rtol=0,
+    )
+
+
 def test_a_film_of_one_grey_is_no_division_by_zero() -> None:
     film_CHW = evaluation_transform(CONFIG)({"image": np.full((64, 64), 0.5, np.float32)})["image"]
 
