@@ -94,13 +94,14 @@ def test_a_sharper_film_tells_no_more_than_a_film_of_the_common_size() -> None:
 
 def test_what_is_finer_than_the_common_size_is_averaged_away(phantom: Phantom) -> None:
     smooth = phantom(0, True, 256)
-    checks = 0.3 * (np.indices((256, 256)).sum(axis=0) % 2 - 0.5).astype(np.float32)
+    # A period of three does not fit the eight pixels that become one: picking pixels would show it.
+    checks = 0.15 * (np.indices((256, 256)).sum(axis=0) % 3 - 1).astype(np.float32)
     transform = evaluation_transform(CONFIG)
 
     torch.testing.assert_close(
         transform({"image": smooth})["image"],
         transform({"image": smooth + checks})["image"],
-        atol=1e-3,
+        atol=0.03,
         rtol=0,
     )
 
