@@ -58,7 +58,8 @@ class Context:
         from model.predict import Predictor
 
         try:
-            return Predictor(self.settings.model)
+            # One thread: a film takes as long (14 ms), and two children with two threads each stall.
+            return Predictor(self.settings.model, threads=1)
         except BadModel as error:
             raise ModelUnusable(f"the model cannot be used: {error}") from error
 

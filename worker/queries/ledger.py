@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, func, select, text, update
@@ -12,7 +13,7 @@ from dicom_io.scp import Peer
 from worker import database
 from worker.queries.deliveries import reopen
 from worker.queries.images import move
-from worker.states import IMAGE_ENDS, ImageState
+from worker.states import IMAGE_ENDS, DeliveryState, ImageState
 from worker.tables import Delivery, Event, Image, Rejection, UtcDateTime
 
 FILTERS = {
@@ -95,6 +96,17 @@ def deliveries(session: Session) -> list[tuple[str, str, int]]:
         .order_by(Delivery.destination, Delivery.state)
     )
     return [(destination, str(state), int(count)) for destination, state, count in rows]
+
+
+def waiting_deliveries(session: Session) -> list[tuple[str, str, int, datetime]]:
+    """What deliveries wait for: destination, reason, how many, and when the first is tried again."""
+    rows = session.execute(
+        select(Delivery.destination, Delivery.reason, func.count(), func.min(Delivery.due_at))
+        .where(Delivery.state.in_((DeliveryState.DUE, DeliveryState.SENT)), Delivery.reason.is_not(None))
+        .group_by(Delivery.destination, Delivery.reason)
+        .order_by(Delivery.destination, Delivery.reason)
+    )
+    return [(destination, str(reason), int(count), due_at) for destination, reason, count, due_at in rows]
 
 
 def rejections(session: Session) -> Sequence[Rejection]:
