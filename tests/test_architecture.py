@@ -270,7 +270,7 @@ def test_the_parent_of_the_workers_holds_no_tensor_library(tmp_path: Path) -> No
 
 
 def test_the_listener_holds_no_tensor_library(tmp_path: Path) -> None:
-    loaded = loaded_by("import worker.cli", tmp_path)
+    loaded = loaded_by("import worker.cli.listen", tmp_path)
     assert {"worker.receiver", "pynetdicom"} <= loaded
     assert not loaded & {"torch", "monai"}
 

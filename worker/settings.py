@@ -32,7 +32,8 @@ LO_LIMIT = 64
 MAX_SOCKET_PATH_BYTES = 107
 """Linux cuts a longer Unix socket path silently (unix(7))."""
 
-AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[!-\[\]-~]([ -\[\]-~]*[!-\[\]-~])?$")]
+AE_TITLE_PATTERN = r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$"
+AeTitle = Annotated[str, Field(pattern=AE_TITLE_PATTERN)]
 """PS3.5 section 6.2, VR AE: 16 characters, no backslash, no control characters."""
 Host = Annotated[str, Field(min_length=1, max_length=253)]
 """A name or an address; an empty one would be every address of the machine."""

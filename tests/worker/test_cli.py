@@ -3,17 +3,22 @@
 import csv
 import io
 import json
+import os
+import socket
 import sqlite3
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from builders import build_film, phantom_HW
-from parts import ROOT, free_port
+from parts import ROOT, PostgreSQL, RedisServer, end, free_port, wait_until
 from PIL import Image as Picture
 from rows import analyse, change, receive
 from scripted_pacs import ScriptedPacs
@@ -22,10 +27,11 @@ from sqlalchemy import Engine
 from dicom_io.scp import Peer
 from worker import cli, context, database, settings
 from worker.cli import COMMANDS, main
+from worker.cli.results import COLUMNS
 from worker.queries import deliveries, images, ledger
-from worker.tables import Image
+from worker.tables import Analysis, Image, Rejection
 
-NAMES = [module.__name__.rpartition(".")[2] for module in COMMANDS]
+NAMES = list(COMMANDS)
 pytestmark = pytest.mark.filterwarnings(
     # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
     "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
@@ -83,9 +89,14 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_help(run: Run, name: str) -> None:
     code, output, _ = run(name, "--help")
-    module = next(m for m in COMMANDS if m.__name__.endswith(f".{name}"))
     assert code == 0
-    assert str(module.__doc__).split(":")[0].split(";")[0][:40] in output
+    assert COMMANDS[name][:40] in output
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_summary_of_a_command_is_that_of_its_module(name: str) -> None:
+    module = import_module(f"worker.cli.{name}")
+    assert str(module.__doc__).splitlines()[0] == COMMANDS[name]
 
 
 def test_the_help_lists_every_command_and_what_it_is_not_for(run: Run) -> None:
@@ -115,12 +126,130 @@ def test_a_bad_setting_ends_every_command_with_words(run: Run, home: Path) -> No
 
 @pytest.mark.parametrize("words", [["status"], ["results"], ["audit"], ["retry", "1"]])
 def test_a_database_without_tables_is_told_with_the_command_that_makes_them(
-    run: Run, words: list[str]
+    run: Run, home: Path, words: list[str]
 ) -> None:
+    (home / "cxr.sqlite3").touch()
     code, _, error = run(*words)
     assert code == 2
     assert "cxr-worker migrate" in error
     assert "Traceback" not in error
+
+
+READING = [["status"], ["results"], ["results", "--csv"], ["audit"], ["retry", "1"]]
+
+
+@pytest.mark.parametrize("words", READING)
+def test_a_reading_command_makes_no_database_where_none_is(run: Run, home: Path, words: list[str]) -> None:
+    code, output, error = run(*words)
+    assert (code, output) == (2, "")
+    assert error == (
+        f"cxr-worker: expected an installation in {home}: no cxr.sqlite3 there; is --data right?\n"
+    )
+    assert list(home.iterdir()) == []
+
+
+def test_a_check_makes_no_database_where_none_is(run: Run, tmp_path: Path) -> None:
+    code, output, _ = run("--data", str(tmp_path / "other"), "migrate", "--check")
+    assert (code, output) == (1, "database at no revision, needed 0001\n")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("words", [["status"], ["results"], ["audit"], ["retry", "1"]])
+def test_a_postgresql_without_tables_is_told_with_the_command_that_makes_them(
+    run: Run, postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    url = postgresql.new_database(f"empty_{os.getpid()}_{words[0]}")
+    monkeypatch.setenv("CXR_DATABASE_URL", url)
+    code, _, error = run(*words)
+    assert code == 2
+    assert "run `cxr-worker migrate`" in error
+    assert "SELECT" not in error
+    assert len(error.splitlines()) <= 2
+
+
+def alone(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command as a process of its own, with no setting of the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CXR_")}
+    return subprocess.run(
+        [sys.executable, "-m", "worker.cli", *words],
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("words", [["listen"], ["up"], ["status"], ["predict", "x"], ["config"]])
+def test_a_bad_variable_ends_every_command_with_words(home: Path, words: list[str]) -> None:
+    ended = alone("--data", str(home), *words, CXR_LISTENER_PORT="dicom")
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "cxr-worker: listener.port (from environment CXR_LISTENER_PORT): "
+        "expected a whole number from 1 to 65535, came 'dicom'\n"
+    )
+
+
+def test_help_and_version_do_not_depend_on_the_settings() -> None:
+    for words in (["--help"], ["--version"]):
+        ended = alone(*words, CXR_LISTENER_PORT="dicom")
+        assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1", "nowhere.invalid"])
+def test_a_listen_address_that_cannot_be_had_is_told_in_words(home: Path, host: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        (home / "config.toml").write_text(f'[listener]\nhost = "{host}"\nport = {port}\n')
+        ended = alone("--data", str(home), "listen")
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    expected = {
+        "127.0.0.1": "it is taken by another program; stop it or set [listener] port",
+        "192.0.2.1": "this machine has no such address; set [listener] host",
+        "nowhere.invalid": "the name has no address; set [listener] host",
+    }[host]
+    assert f"cxr-worker: expected to listen on {host}:{port}: {expected}\n" in ended.stderr
+
+
+@pytest.mark.parametrize("words", [["up"], ["listen"], ["migrate"]])
+def test_a_data_folder_that_cannot_be_made_is_told_in_words(words: list[str]) -> None:
+    ended = alone(*words, CXR_DATA="/proc/x")
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert "expected to read and write /proc/x: No such file or directory; is --data right?" in ended.stderr
+
+
+def test_the_relay_rings_the_broker_of_the_named_folder(tmp_path: Path, redis_server: RedisServer) -> None:
+    """As an administrator starts it, with no variable set: the folder's file names the broker."""
+    redis_server.flush()
+    data, port, work = tmp_path / "site", free_port(), tmp_path / "elsewhere"
+    data.mkdir()
+    work.mkdir()
+    (data / "config.toml").write_text(
+        f'broker_url = "{redis_server.url}"\nsweep_s = 0.5\n'
+        f'[listener]\nport = {port}\n[[sender]]\naet = "CXRSEND"\n'
+    )
+    build_film().save_as(work / "film.dcm", enforce_file_format=True)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CXR_")}
+    listener = subprocess.Popen(
+        [sys.executable, "-m", "worker.cli", "--data", str(data), "listen"],
+        env=kept,
+        cwd=work,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        target = ["--to", f"CXRWORKER@127.0.0.1:{port}", str(work / "film.dcm")]
+        wait_until(lambda: alone("--data", str(data), "send", *target).returncode == 0, "the listener")
+        with redis_server.client as client:
+            wait_until(lambda: client.llen("analyse") == 1, "the message of the film", timeout_s=20)
+    finally:
+        end(listener)
+        redis_server.flush()
+    assert [path.name for path in work.iterdir()] == ["film.dcm"], "nothing of ./cxr-data was made"
 
 
 # predict
@@ -263,6 +392,58 @@ def test_results_as_a_table_show_hostile_text_as_text(run: Run, judged: Engine) 
     assert "Not for diagnosis" in output
 
 
+def test_results_as_csv_have_their_header_also_without_rows(run: Run, stored: Engine) -> None:
+    code, output, _ = run("results", "--csv")
+    assert (code, output.splitlines()) == (0, [",".join((*COLUMNS, "delivered"))])
+    with stored.connect() as connection:
+        view = connection.exec_driver_sql("SELECT * FROM results").keys()
+    assert tuple(view) == COLUMNS
+
+
+def test_the_readme_describes_every_column_of_the_view() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert all(f"`{column}`" in readme for column in COLUMNS)
+
+
+def test_results_can_be_read_at_80_columns(run: Run, stored: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    judged_id = analyse(stored, uid="1.1").image_id
+    change(stored, Analysis, 1, decision="indeterminate")
+    change(stored, Image, judged_id, received_at=datetime(2024, 1, 1, 12, 34, 56, 789000, tzinfo=UTC))
+    refused = receive(stored, uid="1.2")
+    assert refused is not None
+    change(stored, Image, refused, state="refused", reason="out_of_distribution", modality="DX")
+    code, output, _ = run("results")
+    assert code == 0
+    assert max(len(line) for line in output.splitlines()) <= 80
+    words = output.split()
+    assert {"analysed", "indeterminate", "refused", "out_of_distribution", "25.0"} <= set(words)
+    assert {"2024-01-01", "12:34:56", str(judged_id), str(refused)} <= set(words)
+
+
+def test_hostile_text_of_headers_does_not_reach_the_terminal(run: Run, stored: Engine, home: Path) -> None:
+    hostile = "\x1b[2J\nDX\x9b\u202e"
+    image_id = dead(stored, "1.1")
+    change(stored, Image, image_id, modality=hostile, reason_detail=hostile)
+    change_rejection = Rejection(
+        calling_aet=hostile,
+        calling_host=hostile,
+        reason="unknown_sender",
+        detail=hostile,
+        count=1,
+        first_at=datetime.now(UTC),
+        last_at=datetime.now(UTC),
+    )
+    with database.write(stored) as session:
+        session.add(change_rejection)
+    (home / "config.toml").write_text(f"[listener]\nport = {free_port()}\n")
+    for words in (["results"], ["status"]):
+        code, output, _ = run(*words)
+        assert code == 0
+        assert output.replace("\n", "").isprintable()
+        assert "\\x1b[2J\\nDX\\x9b\\u202e" in output
+
+
 def test_delivered_says_proved_only_when_each_was_asked_for(run: Run, stored: Engine) -> None:
     proved = analyse(stored, [("pacs", "find")], uid="1.1").delivery_ids
     unproved = analyse(stored, [("pacs", "none")], uid="1.2").delivery_ids
@@ -279,7 +460,17 @@ def test_delivered_says_proved_only_when_each_was_asked_for(run: Run, stored: En
 def test_a_date_that_is_none_is_an_error_in_words(run: Run, stored: Engine) -> None:
     code, _, error = run("results", "--since", "yesterday")
     assert code == 2
-    assert "--since" in error
+    assert (
+        "argument --since: expected a date or a moment in ISO 8601, such as 2024-01-31 or "
+        "2024-01-31T08:00+01:00, came 'yesterday'"
+    ) in error
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "many"])
+def test_a_limit_is_a_number_above_zero(run: Run, stored: Engine, limit: str) -> None:
+    code, _, error = run("results", "--limit", limit)
+    assert code == 2
+    assert f"argument --limit: expected a whole number of at least 1, came '{limit}'" in error
 
 
 # status, audit, retry
@@ -399,6 +590,22 @@ def test_send_to_nobody_says_who_did_not_answer(run: Run, tmp_path: Path) -> Non
     assert f"PACS@127.0.0.1:{port}: no association, nobody answers" in output
 
 
+def test_send_to_a_name_without_address_names_it(run: Run, tmp_path: Path) -> None:
+    film = files(tmp_path / "films")["film"]
+    code, output, _ = run("send", "--to", "A@nonexist.invalid:104", str(film))
+    assert code == 1
+    assert "A@nonexist.invalid:104" in output
+
+
+@pytest.mark.parametrize(
+    "words", [["--to", "A\\B@h:104"], ["--to", "A@h:65536"], ["--to", "A@h:0"], ["--from", "A\\B"]]
+)
+def test_send_with_a_bad_title_or_port_is_an_error(run: Run, tmp_path: Path, words: list[str]) -> None:
+    code, output, error = run("send", *words, str(files(tmp_path / "films")["film"]))
+    assert (code, output) == (2, "")
+    assert f"{words[0]} {words[1]}: expected " in error
+
+
 @pytest.mark.parametrize("to", ["PACS", "PACS@host", "@host:104", "PACS@host:port", "A" * 17 + "@host:104"])
 def test_send_to_a_bad_address_says_how_one_is_written(run: Run, tmp_path: Path, to: str) -> None:
     code, _, error = run("send", "--to", to, str(tmp_path / "film.dcm"))
@@ -436,6 +643,30 @@ def test_config_hides_passwords(run: Run, monkeypatch: pytest.MonkeyPatch, form:
     assert "hunter" not in output
     assert "postgresql://cxr:***@db/cxr" in output
     assert "broker:6379/0" in output
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.parametrize(
+    ("variable", "url", "shown"),
+    [
+        (
+            "CXR_DATABASE_URL",
+            "postgresql://cxr@db/cxr?password=hunter2&sslmode=require&sslpassword=hunter3&passwd=hunter4",
+            "postgresql://cxr@db/cxr?passwd=***&password=***&sslmode=require&sslpassword=***",
+        ),
+        ("CXR_BROKER_URL", "redis://u:hunter2@b:1/0?PASSWORD=hunter3", "redis://u:***@b:1/0?PASSWORD=***"),
+        ("CXR_BROKER_URL", "redis+socket:///b.sock?password=hunter", "redis+socket:///b.sock?password=***"),
+        ("CXR_BROKER_URL", "rediss://b/0?ssl_password=a&ssl_password=b", "rediss://b/0?ssl_password=***"),
+    ],
+)
+def test_config_hides_passwords_in_the_query_of_a_url(
+    run: Run, monkeypatch: pytest.MonkeyPatch, form: list[str], variable: str, url: str, shown: str
+) -> None:
+    monkeypatch.setenv(variable, url)
+    code, output, _ = run("config", *form)
+    assert code == 0
+    assert "hunter" not in output
+    assert f'"{shown}"' in output
 
 
 def test_config_of_an_option_stands_over_the_environment(run: Run, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import argparse
 import json
 import sys
 
-from worker import context, database
+from worker import database
+from worker.cli import installation
 from worker.queries import ledger
 from worker.states import ImageState
 
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the sum and say whether it balances."""
-    current = context.get()
+    current = installation.find()
     with database.read(current.engine) as session:
         counted = ledger.ledger(session)
         lost = ledger.lost_images(session)

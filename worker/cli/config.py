@@ -5,10 +5,13 @@ import json
 import os
 import sys
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy.engine import make_url
 
 from worker import settings
+
+HIDDEN = "***"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +48,10 @@ def _flat(current: settings.Settings) -> list[tuple[str, Any]]:
 
 
 def _shown(key: str, value: Any) -> Any:
-    """URLs can hold a password: it is replaced."""
-    if key.endswith("_url") and value:
-        return make_url(value).render_as_string(hide_password=True)
-    return value
+    """URLs can hold a password, before the host or in the query: it is replaced."""
+    if not key.endswith("_url") or not value:
+        return value
+    url = make_url(value)
+    secrets = {name: HIDDEN for name in url.query if "passw" in name.lower()}
+    shown = url.update_query_dict(secrets).render_as_string(hide_password=True)
+    return shown.replace(quote(HIDDEN, safe=""), HIDDEN)

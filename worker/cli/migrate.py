@@ -2,7 +2,8 @@
 
 import argparse
 
-from worker import context, schema
+from worker import context, folder, schema
+from worker.cli import installation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,11 +17,14 @@ def run(options: argparse.Namespace) -> int:
     """Back up the embedded database, then migrate."""
     current = context.get()
     settings, engine = current.settings, current.engine
-    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    before, needed = schema.current(engine), schema.head()
+    file, needed = installation.database_file(current), schema.head()
     if options.check:
+        # Asking SQLite for a revision would make an empty database.
+        before = schema.current(engine) if file is None or file.is_file() else None
         print(f"database at {before or 'no revision'}, needed {needed}")
         return 0 if before == needed else 1
+    folder.prepare(settings.data)
+    before = schema.current(engine)
     if before == needed:
         print(f"database is at {needed} already")
         return 0

@@ -9,23 +9,39 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from worker import context, database
+from worker import database
+from worker.cli import installation
+from worker.cli.terminal import visible
 from worker.queries import ledger
 from worker.states import ImageState
 
-SHOWN = (
-    "image_id",
-    "received_at",
-    "state",
-    "decision",
-    "probability",
-    "reason",
-    "study_date",
-    "modality",
-    "delivered",
+COLUMNS = (
+    *("image_id", "received_at", "state", "reason", "reason_detail"),
+    *("decision", "probability", "threshold", "model_name", "model_version", "analysed_at", "ended_at"),
+    *("patient_id", "accession_number", "study_date", "modality"),
+    *("study_instance_uid", "series_instance_uid", "sop_instance_uid", "calling_aet"),
+    *("sr_sop_instance_uid", "sc_sop_instance_uid", "deliveries", "deliveries_sent", "deliveries_proved"),
 )
-"""Columns of the table; JSON and CSV hold all of the view."""
+"""Columns of the view, in its order."""
+SHOWN = {
+    "image_id": "image",
+    "received_at": "received (UTC)",
+    "state": "state",
+    "decision": "decision",
+    "probability": "P",
+    "reason": "reason",
+    "delivered": "delivered",
+}
+"""Columns of the table, with their headings; they fit on 80 characters."""
+SHOWN_WIDE = {**SHOWN, "study_date": "study date", "modality": "modality"}
+WIDE = 110
+"""From so many characters on there is room for the wide table."""
+WHOLE = frozenset({"image_id", "state", "decision", "reason"})
+"""Columns of which no word is ever broken."""
+
+CAPTION = "Research only. Not for diagnosis. All columns: --json, --csv."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,13 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--decision", choices=("positive", "negative", "indeterminate"))
     parser.add_argument("--state", choices=[state.value for state in ImageState])
     parser.add_argument(
-        "--limit", type=int, default=1000, metavar="N", help="rows at most, newest first (1000)"
+        "--limit", type=_count, default=1000, metavar="N", help="rows at most, newest first (1000)"
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the rows that the filters leave."""
-    current = context.get()
+    current = installation.find()
     given = {name: getattr(options, name) for name in ledger.FILTERS if getattr(options, name) is not None}
     with database.read(current.engine) as session:
         rows = [_plain(row) for row in ledger.results(session, given, options.limit)]
@@ -61,8 +77,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            "expected a date or a moment in ISO 8601, such as 2024-01-31 or 2024-01-31T08:00+01:00, "
+            f"came {text!r}"
+        ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, came {text!r}")
+    return int(text)
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
@@ -91,16 +119,29 @@ def _delivered(row: dict[str, Any]) -> str | None:
 
 
 def _write_csv(rows: list[dict[str, Any]]) -> None:
-    if rows:
-        writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    writer = csv.DictWriter(sys.stdout, fieldnames=(*COLUMNS, "delivered"))
+    writer.writeheader()
+    writer.writerows(rows)
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
-    table = Table(*SHOWN, caption="Research only. Not for diagnosis.")
+    console = Console()
+    shown = SHOWN_WIDE if console.width >= WIDE else SHOWN
+    table = Table(box=None, padding=(0, 1, 0, 0), caption=CAPTION)
+    for name, heading in shown.items():
+        # Ten characters: a date, with its time below it.
+        width = 10 if name == "received_at" else None
+        table.add_column(heading, no_wrap=name in WHOLE, overflow="fold", min_width=width)
     for row in rows:
-        probability = row["probability"]
-        cells = {**row, "probability": None if probability is None else f"{100 * probability:.1f} %"}
-        table.add_row(*("" if cells[name] is None else str(cells[name]) for name in SHOWN))
-    Console().print(table, markup=False)
+        cells = {**row, "probability": _percent(row["probability"]), "received_at": _second(row)}
+        # As text: a header may hold what rich takes for markup.
+        table.add_row(*(Text("" if cells[name] is None else visible(cells[name])) for name in shown))
+    console.print(table)
+
+
+def _percent(probability: float | None) -> str | None:
+    return None if probability is None else f"{100 * probability:.1f} %"
+
+
+def _second(row: dict[str, Any]) -> str:
+    return datetime.fromisoformat(row["received_at"]).strftime("%Y-%m-%d %H:%M:%S")

@@ -2,7 +2,8 @@
 
 import argparse
 
-from worker import context, database
+from worker import database
+from worker.cli import installation
 from worker.queries import ledger
 
 
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reopen all of these films, or none."""
-    current = context.get()
+    current = installation.find()
     with database.write(current.engine) as session:
         chosen = options.image_id or [image.id for image in ledger.dead_images(session)]
         operator = f"{current.settings.node_id}/operator"

@@ -9,9 +9,10 @@ from pydicom.errors import InvalidDicomError
 from dicom_io import scu
 from dicom_io.errors import DestinationError
 from dicom_io.scu import Outcome, Target
-from worker import context
-from worker.settings import Settings, SettingsError
+from worker import context, problems
+from worker.settings import AE_TITLE_PATTERN, Settings, SettingsError
 
+AE_TITLE = re.compile(AE_TITLE_PATTERN)
 ADDRESS = re.compile(r"^(?P<aet>[^@]{1,16})@(?P<host>[^:]+|\[[^]]+\]):(?P<port>\d{1,5})$")
 
 
@@ -40,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _target(to: str | None, calling: str | None, settings: Settings) -> Target:
+    if calling is not None and not AE_TITLE.match(calling):
+        raise SettingsError(f"--from {calling}: expected {problems.AE_TITLE}")
     ours = calling or next((sender.aet for sender in settings.sender), "CXRSEND")
     listener = settings.listener
     if to is None:
@@ -47,4 +50,8 @@ def _target(to: str | None, calling: str | None, settings: Settings) -> Target:
     match = ADDRESS.match(to)
     if match is None:
         raise SettingsError(f"--to {to}: expected AET@HOST:PORT, such as CXRWORKER@127.0.0.1:11112")
+    if not AE_TITLE.match(match["aet"]):
+        raise SettingsError(f"--to {to}: expected {problems.AE_TITLE} before the @")
+    if not 1 <= int(match["port"]) <= 65535:
+        raise SettingsError(f"--to {to}: expected a port from 1 to 65535")
     return Target(match["aet"], match["host"].strip("[]"), int(match["port"]), ours)

@@ -12,6 +12,8 @@ from rich.table import Table
 from dicom_io import scu
 from dicom_io.scu import Target
 from worker import broker, context, database
+from worker.cli import installation
+from worker.cli.terminal import visible
 from worker.queries import ledger
 from worker.settings import Settings
 from worker.states import ImageState
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the state of the installation."""
-    state = collect(context.get())
+    state = collect(installation.find())
     if options.json:
         json.dump(state, sys.stdout, indent=2, default=str)
         print()
@@ -91,11 +93,12 @@ def show(state: dict[str, Any], console: Console) -> None:
             deliveries.add_row(row["destination"], row["state"], str(row["count"]))
         console.print(deliveries)
     for row in state["dead"]:
-        console.print(f"dead: image {row['image_id']}: {row['reason']}: {row['detail']}", markup=False)
+        words = visible(f"{row['reason']}: {row['detail']}")
+        console.print(f"dead: image {row['image_id']}: {words}", markup=False)
         console.print(f"  try again with: cxr-worker retry {row['image_id']}", markup=False)
     for row in state["rejections"]:
-        who = f"{row['calling_aet']!r} from {row['host']}"
-        console.print(f"turned away {row['count']} x: {who}: {row['detail']}", markup=False)
+        words = visible(f"'{row['calling_aet']}' from {row['host']}: {row['detail']}")
+        console.print(f"turned away {row['count']} x: {words}", markup=False)
         if row["to_admit"]:
             console.print("  to admit it, add to the configuration and restart:", markup=False)
             console.print("\n".join(f"    {line}" for line in row["to_admit"].splitlines()), markup=False)
