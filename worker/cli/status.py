@@ -43,6 +43,7 @@ def collect(current: context.Context) -> dict[str, Any]:
     with database.read(current.engine) as session:
         counted = ledger.ledger(session)
         deliveries = ledger.deliveries(session)
+        waiting = ledger.waiting_deliveries(session)
         rejections = ledger.rejections(session)
         dead = ledger.dead_images(session)
     return {
@@ -54,6 +55,15 @@ def collect(current: context.Context) -> dict[str, Any]:
         "received": counted.received,
         "images": {state.value: counted.count(state) for state in ImageState},
         "deliveries": [{"destination": d, "state": s, "count": n} for d, s, n in deliveries],
+        "waiting_deliveries": [
+            {
+                "destination": d,
+                "reason": reason,
+                "count": n,
+                "next_try_at": due_at.isoformat(timespec="seconds"),
+            }
+            for d, reason, n, due_at in waiting
+        ],
         "dead": [{"image_id": i.id, "reason": i.reason, "detail": i.reason_detail} for i in dead],
         "rejections": [
             {
@@ -84,14 +94,18 @@ def show(state: dict[str, Any], console: Console) -> None:
     answers = "answers" if listener["answers"] else "does not answer"
     console.print(f"listener {listener['address']}: {answers}", markup=False)
     console.print(f"broker: {queues if queues is not None else 'does not answer'}", markup=False)
-    images = Table("received", *state["images"], title="images")
-    images.add_row(str(state["received"]), *(str(n) for n in state["images"].values()))
-    console.print(images)
+    films = Table("state", "films", caption=f"{state['received']} received in all")
+    for name, count in state["images"].items():
+        films.add_row(name, str(count))
+    console.print(films)
     if state["deliveries"]:
         deliveries = Table("destination", "state", "count", title="deliveries")
         for row in state["deliveries"]:
             deliveries.add_row(row["destination"], row["state"], str(row["count"]))
         console.print(deliveries)
+    for row in state["waiting_deliveries"]:
+        words = visible(f"{row['destination']}: {row['reason']}")
+        console.print(f"waiting: {row['count']} x {words}; next try {row['next_try_at']}", markup=False)
     for row in state["dead"]:
         words = visible(f"{row['reason']}: {row['detail']}")
         console.print(f"dead: image {row['image_id']}: {words}", markup=False)
