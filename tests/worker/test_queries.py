@@ -374,6 +374,16 @@ def test_the_tail_of_a_long_queue_is_rung_before_its_head_is_rung_again(engine: 
     assert to_ring(engine, limit=3) == [ids[2], ids[3], ids[0]]
 
 
+def test_the_tail_of_many_deliveries_is_rung_before_their_head_is_rung_again(engine: Engine) -> None:
+    ids = [analyse(engine, uid=f"1.2.{number}").delivery_ids[0] for number in range(4)]
+    for delivery_id in ids:
+        change(engine, Delivery, delivery_id, due_at=now(engine) - AN_HOUR)
+    change(engine, Delivery, ids[0], rung_at=now(engine) - A_MINUTE)
+    change(engine, Delivery, ids[1], rung_at=now(engine) - 2 * A_MINUTE)
+    with database.read(engine) as session:
+        assert deliveries.to_ring(session, ring_again_s=20, limit=3) == [ids[2], ids[3], ids[1]]
+
+
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)  # SQLite locks no single rows
 def test_what_a_worker_holds_just_now_is_not_waited_for(engine: Engine) -> None:
     """The relay notes what it rang while workers write the very same rows."""
