@@ -388,7 +388,8 @@ def test_the_tail_of_many_deliveries_is_rung_before_their_head_is_rung_again(eng
 def test_what_a_worker_holds_just_now_is_not_waited_for(engine: Engine) -> None:
     """The relay notes what it rang while workers write the very same rows."""
     held, free = received(engine, uid="1.1"), received(engine, uid="1.2")
-    with engine.begin() as worker, ThreadPoolExecutor(1) as pool:
+    # The transaction ends before the pool waits for its thread.
+    with ThreadPoolExecutor(1) as pool, engine.begin() as worker:
         worker.execute(text("SELECT id FROM image WHERE id = :id FOR UPDATE"), {"id": held})
         pool.submit(mark_rung, engine, held, free).result(20)
     assert image(engine, free).state == ImageState.QUEUED
