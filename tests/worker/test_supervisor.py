@@ -133,13 +133,19 @@ def test_a_term_ends_all_parts_with_success_and_leaves_no_child(up: Installation
 
 
 def test_up_again_and_killed_leaves_no_orphan_on_port_or_socket(up: Installation) -> None:
+    up.stop()
     process = up.up()
     for name in MARKS:
         wait_until(lambda name=name: part(process.pid, name), f"the {name}")
     family = descendants(process.pid)
     process.kill()
     process.wait(20)
-    wait_until(lambda: not [pid for pid in family if command_line(pid)], "its parts to end")
+    try:
+        wait_until(lambda: not [pid for pid in family if command_line(pid)], "its parts to end")
+    finally:
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 # Without processes of its own
