@@ -17,6 +17,7 @@ from pynetdicom import AE, _config
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu import P_DATA_TF
+from scripted_pacs import end_server
 
 from dicom_io import scp, scu
 from dicom_io.scp import ListenerAddress, Peer, ReceivedInstance, StorageListener, StoreStatus
@@ -86,7 +87,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     listener = made.listener()
     listener.start()
     yield made
-    listener.stop()
+    end_server(listener.stop, made.port)
     gc.collect()
 
 

@@ -13,6 +13,7 @@ from parts import free_port
 from pydicom import FileDataset, dcmread
 from pynetdicom import AE
 from rows import events, image
+from scripted_pacs import end_server
 from sqlalchemy import Engine, event, func, select
 
 from dicom_io.scp import Peer, StoreStatus
@@ -75,7 +76,7 @@ def site(tmp_path: Path, sqlite_engine: Engine, own_process_settings: None) -> I
     listener = made.receiver.listener()
     listener.start()
     yield made
-    listener.stop()
+    end_server(listener.stop, settings.listener.port)
 
 
 def test_a_success_means_that_file_and_row_are_there(site: Site) -> None:
