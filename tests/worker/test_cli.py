@@ -698,3 +698,14 @@ def test_the_version_says_what_it_is_not_for(run: Run) -> None:
     code, output, _ = run("--version")
     assert code == 0
     assert output.startswith(f"cxr-worker {cli.__version__}. Research software. Not for diagnosis.")
+
+
+def test_a_reader_that_has_what_it_wants_is_no_error(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "worker.cli", "--data", str(tmp_path), "config", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    complaints = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(60), complaints) == (0, b"")

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -50,12 +51,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings.choose(where.data, where.config)
         options = parser().parse_args(arguments)
         settings.current()
-        return int(options.run(options))
+        code = int(options.run(options))
+        # Here, so that a reader who has gone is noticed inside.
+        sys.stdout.flush()
+        return code
     except IN_WORDS as error:
         _say(str(error))
     except DBAPIError as error:
         _say(f"the database cannot be used: {_database_trouble(error)}")
         _say("run `cxr-worker migrate` to make its tables; `cxr-worker config` shows where it is")
+    except BrokenPipeError:
+        # The reader, `head` say, has what it wants; without this, closing the stream would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         _say(_system_trouble(error))
     return EXIT_ERROR
