@@ -6,8 +6,10 @@ Names are hashes, never UIDs: a UID is text that a stranger chose.
 
 import hashlib
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -100,11 +102,10 @@ class Folder:
         DamagedObject
             The bytes are no longer what was stored.
         """
-        self.check(name)
-        try:
-            return self.path(name).read_bytes()
-        except OSError as error:
-            raise StorageError(f"expected object {name[:12]} in {self.root}: {error.strerror}") from error
+        with self._opened(name) as file:
+            encoded = file.read()
+        self._prove(name, hashlib.sha256(encoded).hexdigest())
+        return encoded
 
     def check(self, name: str) -> None:
         """Prove that a stored object is there and is what was stored, without taking it into memory.
@@ -116,17 +117,25 @@ class Folder:
         DamagedObject
             The bytes are no longer what was stored.
         """
-        try:
-            with self.path(name).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise StorageError(f"expected object {name[:12]} in {self.root}: {error.strerror}") from error
-        if digest != name:
-            raise DamagedObject(f"object {name[:12]} in {self.root} is damaged: its hash no longer fits")
+        with self._opened(name) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self._prove(name, digest)
 
     def remove(self, name: str) -> None:
         """Remove a stored object; one that is gone already is no error."""
         self.path(name).unlink(missing_ok=True)
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[BufferedReader]:
+        try:
+            with self.path(name).open("rb") as file:
+                yield file
+        except OSError as error:
+            raise StorageError(f"expected object {name[:12]} in {self.root}: {error.strerror}") from error
+
+    def _prove(self, name: str, digest: str) -> None:
+        if digest != name:
+            raise DamagedObject(f"object {name[:12]} in {self.root} is damaged: its hash no longer fits")
 
     def _make_place(self, name: str) -> Path:
         target = self.path(name)

@@ -63,32 +63,25 @@ def command(settings: Settings) -> list[str]:
     return [binary(), *(word for key, value in options.items() for word in (f"--{key}", value))]
 
 
-def room(url: str, queue: str, most: int) -> int:
-    """How many messages a queue may still take; all of them when the broker does not answer."""
-    lengths = queue_lengths(url, (queue,))
-    return max(0, most - lengths[queue]) if lengths is not None else most
+def room(url: str, queues: tuple[str, ...], most: int) -> dict[str, int]:
+    """How many messages each queue may still take; all of them when the broker does not answer."""
+    lengths = queue_lengths(url, queues) or dict.fromkeys(queues, 0)
+    return {queue: max(0, most - length) for queue, length in lengths.items()}
 
 
 def answers(url: str) -> bool:
     """Whether a Redis answers at that URL within a second or so."""
+    return queue_lengths(url, ()) is not None
+
+
+def queue_lengths(url: str, queues: tuple[str, ...]) -> dict[str, int] | None:
+    """Messages per queue; None when the broker does not answer."""
     # Celery writes redis+socket:// where redis-py writes unix://.
     client = redis.Redis.from_url(
         url.replace("redis+socket://", "unix://"), socket_timeout=2, socket_connect_timeout=2
     )
     try:
-        return bool(client.ping())
-    except (redis.RedisError, OSError):
-        return False
-    finally:
-        client.close()
-
-
-def queue_lengths(url: str, queues: tuple[str, ...]) -> dict[str, int] | None:
-    """Messages per queue; None when the broker does not answer."""
-    client = redis.Redis.from_url(
-        url.replace("redis+socket://", "unix://"), socket_timeout=2, socket_connect_timeout=2
-    )
-    try:
+        client.ping()
         return {queue: int(client.llen(queue)) for queue in queues}
     except (redis.RedisError, OSError):
         return None

@@ -130,7 +130,7 @@ class Receiver:
         stored = self.spool.adopt(path)
         with database.write(self._engine) as session:
             image = images.record(session, instance, stored, actor=f"{self._actor}/recovery")
-            needed = image is not None or stored.name in images.spool_names(session)
+            needed = image is not None or images.has_film(session, stored.name)
         if not needed:
             self.spool.remove(stored.name)
         return image is not None

@@ -28,10 +28,10 @@ def ring(context: Context) -> int:
         The broker is away (`bell.AWAY`); the rows stay as they are.
     """
     again_s, url = context.settings.ring_again_s, context.settings.effective_broker_url
-    films, results = (broker.room(url, queue, MOST_MESSAGES) for queue in (ANALYSE, DELIVER))
+    room = broker.room(url, (ANALYSE, DELIVER), MOST_MESSAGES)
     with database.read(context.engine) as session:
-        image_ids = images.to_ring(session, ring_again_s=again_s, limit=films)
-        delivery_ids = deliveries.to_ring(session, ring_again_s=again_s, limit=results)
+        image_ids = images.to_ring(session, ring_again_s=again_s, limit=room[ANALYSE])
+        delivery_ids = deliveries.to_ring(session, ring_again_s=again_s, limit=room[DELIVER])
     for image_id in image_ids:
         bell.ring_analyse(image_id)
     for delivery_id in delivery_ids:

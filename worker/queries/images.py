@@ -231,3 +231,8 @@ def last_cause(session: Session, image_id: int) -> str:
 def spool_names(session: Session) -> set[str]:
     """Names of all films in the spool that have a row."""
     return set(session.scalars(select(Image.spool_name)))
+
+
+def has_film(session: Session, spool_name: str) -> bool:
+    """Whether a row needs that file of the spool."""
+    return session.scalar(select(Image.id).where(Image.spool_name == spool_name).limit(1)) is not None
