@@ -3,8 +3,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DATA ?= demo-data
-DEBIAN_PACKAGES := redis-server postgresql dcmtk dicom3tools orthanc libpixelmed-java default-jre-headless systemd
-PROGRAMS := redis-server storescu dciodvfy dsrdump Orthanc java systemd-analyze
+DEBIAN_PACKAGES := redis-server postgresql dcmtk dicom3tools orthanc orthanc-dicomweb odil libpixelmed-java \
+	default-jre-headless systemd chromium
+PROGRAMS := redis-server storescu dciodvfy dsrdump Orthanc odil java systemd-analyze chromium
 
 .PHONY: help demo up test soak bench lint services install-demo install-dev
 .DEFAULT_GOAL := help
@@ -22,7 +23,7 @@ demo: install-demo
 up: install-demo
 	$(BIN)/python -m worker.demo --data "$(DATA)" --stay
 
-test: install-dev services lint
+test: install-dev services tests/node/node_modules lint
 	$(BIN)/pytest -m 'not slow'
 
 lint: install-dev
@@ -41,6 +42,14 @@ install-dev: .venv/.installed-dev
 .venv/.installed-%: pyproject.toml deploy/constraints.txt deploy/install.sh
 	PYTHON="$(PYTHON)" bash deploy/install.sh $*
 	@touch $@
+
+# Two DICOM peers written in JavaScript; without npm the tests that need them are skipped by name.
+tests/node/node_modules: tests/node/package-lock.json
+	@if command -v npm >/dev/null; then \
+		npm ci --prefix tests/node --ignore-scripts --no-audit --no-fund && touch $@; \
+	else \
+		echo 'missing for some tests: npm (Node.js); on Debian: apt-get install --no-install-recommends npm'; \
+	fi
 
 # As root on Debian they are installed; elsewhere their absence is said, and the tests that need them are skipped by name.
 services:

@@ -85,6 +85,8 @@ class Destination(_Frozen):
     """How we call ourselves there; the listener's AE title when absent."""
     proof: Literal["none", "find"] = "none"
     """What makes a delivery `confirmed`: `find` asks by C-FIND; with `none`, `sent` counts."""
+    profile: Literal["auto", "comprehensive-3d", "comprehensive", "enhanced", "basic-text"] = "auto"
+    """Form of the report; `auto` begins with the richest and falls back to what the destination takes."""
 
 
 class Settings(_Frozen):
