@@ -10,7 +10,8 @@
     │   ├── UnreadablePixels      pixel data that cannot be decoded
     │   ├── UnsupportedImage      decodable, but no single-frame greyscale image
     │   ├── InvalidResult         an object that we built and that failed its own check
-    │   └── DamagedObject         a stored object whose bytes are no longer those of its hash
+    │   ├── DamagedObject         a stored object whose bytes are no longer those of its hash
+    │   └── BadTlsFiles           certificates or keys that cannot be used
     └── RetryableError            worth trying again later
         ├── StorageError          the spool or the results folder cannot be written or read
         └── DestinationError      a DICOM peer that refuses or gave no answer
@@ -55,6 +56,10 @@ class InvalidResult(PermanentError):
 
 class DamagedObject(PermanentError):
     """A stored object whose bytes are no longer those of its hash."""
+
+
+class BadTlsFiles(PermanentError):
+    """Certificates or a key that are missing, unreadable, or do not fit together."""
 
 
 class RetryableError(CxrError):
