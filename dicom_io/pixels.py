@@ -93,6 +93,27 @@ def read_pixels(dataset: Dataset) -> NDArray[np.float32]:
         ) from error
 
 
+def find_grey_range(dataset: Dataset) -> tuple[float, float]:
+    """Return the values, after the Modality LUT, that `read_pixels` makes 0 and 1 without VOI LUT or window.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+        A monochrome film that `read_pixels` reads.
+
+    Returns
+    -------
+    tuple[float, float]
+        Lowest and highest; equal when all pixels are.
+    """
+    stored_HW, _ = _decode(dataset)
+    lowest, highest = int(stored_HW.min()), int(stored_HW.max())
+    values_N = np.arange(lowest, highest + 1)
+    counts_N = np.bincount(stored_HW.ravel().astype(np.int32) - lowest, minlength=values_N.size)
+    counts_N = np.where(_padding_mask(dataset, values_N), 0, counts_N)
+    return _ends(dataset, _apply_modality(dataset, values_N), counts_N)
+
+
 def _check_supported(dataset: Dataset) -> None:
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames != 1:
@@ -174,17 +195,22 @@ def _display_grey(
     grey_N = _apply_voi(dataset, modality_N)
     if grey_N is None:
         grey_N = _whole_range(dataset, modality_N, np.where(padding_N, 0, counts_N))
-    if _is_inverted(dataset):
+    if is_inverted(dataset):
         grey_N = 1.0 - grey_N
     # Padding is no part of the image (PS3.3 C.7.5.1.1.2): dark, like the air around the patient.
     return np.where(padding_N, 0.0, grey_N)
 
 
-def _is_inverted(dataset: Dataset) -> bool:
-    """Return whether the lowest value is meant white.
+def is_inverted(dataset: Dataset) -> bool:
+    """Return whether the lowest value of a monochrome film is meant white.
 
     MONOCHROME1 and Presentation LUT Shape INVERSE say the same thing: a DX image must have both (PS3.3
     C.8.11.3), so that they do not cancel each other.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Holds Photometric Interpretation and, where present, Presentation LUT Shape.
     """
     shape = str(dataset.get("PresentationLUTShape") or "").strip().upper()
     return bool(dataset.PhotometricInterpretation == "MONOCHROME1" or shape == "INVERSE")
@@ -194,22 +220,30 @@ def _padding_mask(dataset: Dataset, values_N: NDArray[np.int64]) -> NDArray[np.b
     limits = [dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")]
     if not isinstance(limits[0], int):
         return np.zeros(values_N.shape, dtype=bool)
-    ends = [_signed(dataset, limit) for limit in limits if isinstance(limit, int)]
+    ends = [as_stored(dataset, limit) for limit in limits if isinstance(limit, int)]
     return (values_N >= min(ends)) & (values_N <= max(ends))
 
 
-def _signed(dataset: Dataset, value: int) -> int:
-    """Read a value of VR `US or SS` as the pixels are read: some writers choose the wrong one."""
+def as_stored(dataset: Dataset, value: int) -> int:
+    """Return a value of VR `US or SS` as the pixels are read: some writers choose the wrong one.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Holds Pixel Representation.
+    value : int
+        The value as pydicom reads it.
+    """
     return value - 2**16 if dataset.PixelRepresentation == 1 and value >= 2**15 else value
 
 
 def _apply_modality(dataset: Dataset, values_N: NDArray[np.int64]) -> NDArray[np.float64]:
     """Apply the Modality LUT or rescale (PS3.3 C.11.1); with neither, the values stay as they are."""
     if dataset.get("ModalityLUTSequence"):
-        lut_N, _ = _lookup_table(dataset, dataset.ModalityLUTSequence[0])
-        first = _signed(dataset, dataset.ModalityLUTSequence[0].LUTDescriptor[1])
+        lut_N, _ = lookup_table(dataset, dataset.ModalityLUTSequence[0])
+        first = as_stored(dataset, dataset.ModalityLUTSequence[0].LUTDescriptor[1])
         return _look_up(lut_N, first, values_N).astype(np.float64)
-    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
+    slope, intercept = first_number(dataset, "RescaleSlope"), first_number(dataset, "RescaleIntercept")
     if slope is None or intercept is None or slope == 0.0:
         return values_N.astype(np.float64)
     return values_N.astype(np.float64) * slope + intercept
@@ -220,9 +254,9 @@ def _apply_voi(dataset: Dataset, modality_N: NDArray[np.float64]) -> NDArray[np.
     if dataset.get("VOILUTSequence"):
         item = dataset.VOILUTSequence[0]
         if item.get("LUTDescriptor") and item.get("LUTData") is not None:
-            lut_N, highest = _lookup_table(dataset, item)
-            return _look_up(lut_N, _signed(dataset, item.LUTDescriptor[1]), modality_N) / highest
-    centre, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+            lut_N, highest = lookup_table(dataset, item)
+            return _look_up(lut_N, as_stored(dataset, item.LUTDescriptor[1]), modality_N) / highest
+    centre, width = first_number(dataset, "WindowCenter"), first_number(dataset, "WindowWidth")
     if centre is None or width is None:
         return None
     return window(modality_N, centre, width, function=str(dataset.get("VOILUTFunction") or "LINEAR"))
@@ -272,6 +306,17 @@ def _whole_range(
     dataset: Dataset, modality_N: NDArray[np.float64], counts_N: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Scale values without a window to 0-1; `counts_N` says how often each occurs."""
+    low, high = _ends(dataset, modality_N, counts_N)
+    if high == low:
+        return np.zeros(modality_N.shape)
+    grey_N: NDArray[np.float64] = np.clip((modality_N - low) / (high - low), 0.0, 1.0)
+    return grey_N
+
+
+def _ends(
+    dataset: Dataset, modality_N: NDArray[np.float64], counts_N: NDArray[np.int64]
+) -> tuple[float, float]:
+    """Return the values that become 0 and 1 without a window."""
     if dataset.BitsStored <= 8 and not dataset.get("ModalityLUTSequence"):
         lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
         ends_N = _apply_modality(dataset, np.array([lowest, lowest + 2**dataset.BitsStored - 1]))
@@ -280,16 +325,21 @@ def _whole_range(
         share_N = np.cumsum(counts_N[order_N]) / max(1, counts_N.sum())
         places = np.searchsorted(share_N, np.array(PERCENTILES) / 100.0)
         ends_N = modality_N[order_N[np.minimum(places, order_N.size - 1)]]
-    low, high = float(ends_N.min()), float(ends_N.max())
-    if high == low:
-        return np.zeros(modality_N.shape)
-    grey_N: NDArray[np.float64] = np.clip((modality_N - low) / (high - low), 0.0, 1.0)
-    return grey_N
+    return float(ends_N.min()), float(ends_N.max())
 
 
-def _lookup_table(dataset: Dataset, item: Dataset) -> tuple[NDArray[np.int64], int]:
+def lookup_table(dataset: Dataset, item: Dataset) -> tuple[NDArray[np.int64], int]:
     """Return the entries of a Modality or VOI LUT and the highest value that they may have.
 
+    Parameters
+    ----------
+    dataset : Dataset
+        The film; its `file_meta` tells the byte order of packed entries.
+    item : Dataset
+        Item of Modality LUT Sequence or VOI LUT Sequence (PS3.3 C.11.1.1.1, C.11.2.1.1).
+
+    Notes
+    -----
     pydicom's `apply_modality_lut` and `apply_voi` fail for 10 to 15 bits per entry, for 8-bit entries that
     are packed in OW, and let the index of an 8-bit table wrap at 256.
     """
@@ -314,8 +364,16 @@ def _look_up(
     return lut_N[index_N]
 
 
-def _number(dataset: Dataset, keyword: str) -> float | None:
-    """Return the first value of a numeric attribute, or None when it is missing or no finite number."""
+def first_number(dataset: Dataset, keyword: str) -> float | None:
+    """Return the first value of a numeric attribute, or None when it is missing or no finite number.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        A data set as read.
+    keyword : str
+        Keyword of the attribute.
+    """
     try:
         value: Any = dataset.get(keyword)
         number = float(value[0] if isinstance(value, MultiValue) else value)
