@@ -79,7 +79,7 @@ def analyse(
         )
         session.add(analysis)
         session.flush()
-        made = [_result(session, analysis.id, number, uid, folder) for number in range(results)]
+        made = [_result(session, analysis, number, uid, folder) for number in range(results)]
         deliveries = [
             Delivery(
                 result_id=result.id,
@@ -100,11 +100,12 @@ def analyse(
         return Analysed(image_id, [d.id for d in deliveries], [r.sop_instance_uid for r in made])
 
 
-def _result(session: Any, analysis_id: int, number: int, uid: str, folder: Folder | None) -> Result:
+def _result(session: Any, analysis: Analysis, number: int, uid: str, folder: Folder | None) -> Result:
     film = build_film(SOPInstanceUID=generate_uid(entropy_srcs=["result", uid, str(number)]))
     stored = folder.write(to_bytes(film)) if folder else StoredObject(digest(uid, number), digest(number), 1)
     result = Result(
-        analysis_id=analysis_id,
+        image_id=analysis.image_id,
+        analysis_id=analysis.id,
         kind=("sr", "sc")[number % 2],
         profile="test",
         sop_class_uid=str(film.SOPClassUID),

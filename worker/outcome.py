@@ -174,6 +174,7 @@ def _analysis(image_id: int, judged: Judged, context: Context) -> Analysis:
 
 def _result(analysis: Analysis, built: BuiltObject) -> Result:
     return Result(
+        image_id=analysis.image_id,
         analysis_id=analysis.id,
         kind=built.kind,
         profile=built.profile,

@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,7 +53,7 @@ def upgrade(engine: Engine) -> None:
     WrongRevision
         The database is at a revision that this version does not know.
     """
-    with engine.begin() as connection:
+    with _without_foreign_keys(engine) as connection, connection.begin():
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({POSTGRES_LOCK})")
         try:
@@ -61,6 +63,25 @@ def upgrade(engine: Engine) -> None:
                 f"database: expected revision {head()} or an older one, found one that a later version made "
                 f"({error}); install that version, or start with a backup of before"
             ) from error
+
+
+@contextmanager
+def _without_foreign_keys(engine: Engine) -> Iterator[Connection]:
+    """Open a connection on which SQLite can make a table anew that others refer to.
+
+    It looks at the setting outside of transactions alone, so it is asked below SQLAlchemy, which begins one.
+    """
+    with engine.connect() as connection:
+        if connection.dialect.name != "sqlite":
+            yield connection
+            return
+        cursor = connection.connection.cursor()
+        cursor.execute("PRAGMA foreign_keys = OFF")
+        try:
+            yield connection
+        finally:
+            cursor.execute("PRAGMA foreign_keys = ON")
+            cursor.close()
 
 
 def prepare(engine: Engine, settings: Settings) -> None:

@@ -110,6 +110,10 @@ class Image(Base):
     lease_until: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     """When the image reached its end."""
+    reissue_hash: Mapped[str | None] = mapped_column(String(64))
+    """Content hash that enters the derived UIDs, once an operator had a refused film judged anew."""
+    header_name: Mapped[str | None] = mapped_column(String(64))
+    """Name of what is kept in `headers`, once the film's own file was removed from the spool."""
 
     study_instance_uid: Mapped[str | None]
     series_instance_uid: Mapped[str | None]
@@ -161,10 +165,14 @@ class Result(Base):
     __table_args__ = (UniqueConstraint("sop_instance_uid"),)
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    analysis_id: Mapped[int] = mapped_column(ForeignKey("analysis.id"), index=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("image.id"), index=True)
+    """The film that it is about."""
+    analysis_id: Mapped[int | None] = mapped_column(ForeignKey("analysis.id"), index=True)
+    """The judgement that it tells; none for the report of a refused film."""
     kind: Mapped[str]
     """`sr` or `sc`."""
     profile: Mapped[str]
+    """Form of a report (`dicom_io.profiles`); an analysis may hold its report in several."""
     sop_class_uid: Mapped[str]
     sop_instance_uid: Mapped[str]
     study_instance_uid: Mapped[str]
@@ -187,7 +195,7 @@ class Delivery(Base):
     result_id: Mapped[int] = mapped_column(ForeignKey("result.id"))
     destination: Mapped[str]
     proof: Mapped[str]
-    """What `confirmed` takes there: `none` or `find`."""
+    """What `confirmed` takes there: `none`, `find`, `qido` or `commitment`."""
     state: Mapped[DeliveryState] = mapped_column(String(16))
     reason: Mapped[str | None]
     """Why it is dead, or why the last attempt led to nothing."""
@@ -204,6 +212,26 @@ class Delivery(Base):
     lease_until: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]
     confirmed_at: Mapped[datetime | None]
+    refused_since: Mapped[datetime | None]
+    """First of the refusals in a row that are borne for a day."""
+    fell_back_from: Mapped[str | None]
+    """Profiles that the destination refused before this one, comma between."""
+
+
+class Commitment(Base):
+    """One question by Storage Commitment, and its answer, which may come hours later to the listener."""
+
+    __tablename__ = "commitment"
+    __table_args__ = (UniqueConstraint("transaction_uid"),)
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"), index=True)
+    transaction_uid: Mapped[str]
+    """Names the question; the answer repeats it (PS3.4 section J.3)."""
+    asked_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    failure_reason: Mapped[int | None]
+    """What the answer says against it (PS3.3 section C.14.1.1); none when it commits."""
 
 
 class Event(Base):
@@ -262,17 +290,29 @@ SELECT
     image.series_instance_uid,
     image.sop_instance_uid,
     image.calling_aet,
-    sr.sop_instance_uid AS sr_sop_instance_uid,
-    sc.sop_instance_uid AS sc_sop_instance_uid,
+    (SELECT result.sop_instance_uid FROM result LEFT JOIN delivery ON delivery.result_id = result.id
+     WHERE result.image_id = image.id AND coalesce(result.analysis_id, 0) = coalesce(analysis.id, 0)
+     AND result.kind = 'sr' ORDER BY delivery.id IS NULL, result.id LIMIT 1) AS sr_sop_instance_uid,
+    (SELECT result.sop_instance_uid FROM result
+     WHERE result.image_id = image.id AND coalesce(result.analysis_id, 0) = coalesce(analysis.id, 0)
+     AND result.kind = 'sc' ORDER BY result.id LIMIT 1) AS sc_sop_instance_uid,
     (SELECT count(*) FROM delivery JOIN result ON result.id = delivery.result_id
-     WHERE result.analysis_id = analysis.id) AS deliveries,
+     WHERE result.image_id = image.id
+     AND coalesce(result.analysis_id, 0) = coalesce(analysis.id, 0)) AS deliveries,
     (SELECT count(*) FROM delivery JOIN result ON result.id = delivery.result_id
-     WHERE result.analysis_id = analysis.id AND delivery.state IN ('sent', 'confirmed')) AS deliveries_sent,
+     WHERE result.image_id = image.id AND coalesce(result.analysis_id, 0) = coalesce(analysis.id, 0)
+     AND delivery.state IN ('sent', 'confirmed')) AS deliveries_sent,
     (SELECT count(*) FROM delivery JOIN result ON result.id = delivery.result_id
-     WHERE result.analysis_id = analysis.id AND delivery.state = 'confirmed') AS deliveries_proved
+     WHERE result.image_id = image.id AND coalesce(result.analysis_id, 0) = coalesce(analysis.id, 0)
+     AND delivery.state = 'confirmed') AS deliveries_proved,
+    (SELECT result.profile FROM delivery JOIN result ON result.id = delivery.result_id
+     WHERE result.image_id = image.id AND coalesce(result.analysis_id, 0) = coalesce(analysis.id, 0)
+     AND delivery.fell_back_from IS NOT NULL ORDER BY result.id DESC LIMIT 1) AS fell_back_to
 FROM image
 LEFT JOIN analysis ON analysis.image_id = image.id
-LEFT JOIN result AS sr ON sr.analysis_id = analysis.id AND sr.kind = 'sr'
-LEFT JOIN result AS sc ON sc.analysis_id = analysis.id AND sc.kind = 'sc'
 """
-"""One row per image and analysis; an image without an analysis has one row with nulls."""
+"""One row per image and analysis; an image without an analysis has one row with nulls.
+
+Of a report that is kept in several forms the one that is delivered is named; with several destinations that
+took different forms, the richest of them, and under `fell_back_to` the plainest.
+"""

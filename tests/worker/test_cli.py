@@ -150,7 +150,7 @@ def test_a_reading_command_makes_no_database_where_none_is(run: Run, home: Path,
 
 def test_a_check_makes_no_database_where_none_is(run: Run, tmp_path: Path) -> None:
     code, output, _ = run("--data", str(tmp_path / "other"), "migrate", "--check")
-    assert (code, output) == (1, "database at no revision, needed 0001\n")
+    assert (code, output) == (1, "database at no revision, needed 0002\n")
     assert not (tmp_path / "other").exists()
 
 
@@ -676,11 +676,11 @@ def test_config_of_an_option_stands_over_the_environment(run: Run, tmp_path: Pat
 
 def test_migrate_makes_the_tables_and_check_says_whether_they_are_there(run: Run, home: Path) -> None:
     code, output, _ = run("migrate", "--check")
-    assert (code, output) == (1, "database at no revision, needed 0001\n")
+    assert (code, output) == (1, "database at no revision, needed 0002\n")
     code, output, _ = run("migrate")
-    assert (code, output) == (0, "database brought from nothing to 0001\n")
-    assert run("migrate", "--check") == (0, "database at 0001, needed 0001\n", "")
-    assert run("migrate") == (0, "database is at 0001 already\n", "")
+    assert (code, output) == (0, "database brought from nothing to 0002\n")
+    assert run("migrate", "--check") == (0, "database at 0002, needed 0002\n", "")
+    assert run("migrate") == (0, "database is at 0002 already\n", "")
     assert run("audit")[0] == 0
 
 

@@ -49,6 +49,7 @@ STABLE_COLUMNS = [
     "deliveries",
     "deliveries_sent",
     "deliveries_proved",
+    "fell_back_to",
 ]
 
 

@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from parts import PostgreSQL
 from rows import receive
 from sqlalchemy import Engine, inspect
+from sqlalchemy.exc import IntegrityError
 
 from worker import database, schema
 from worker.schema import WrongRevision
@@ -91,6 +92,39 @@ def test_down_and_up_again_leaves_the_same(empty: Engine) -> None:
     assert inspect(empty).get_view_names() == []
     schema.upgrade(empty)
     assert differences(empty) == []
+
+
+ROWS_OF_0001 = (
+    "INSERT INTO image (id, sop_instance_uid, sop_class_uid, transfer_syntax_uid, content_sha256, "
+    "spool_name, size_bytes, calling_aet, calling_host, received_at, state, attempts, hand_backs, "
+    "waiting_since, due_at) VALUES (7, '1.2.3', '1.2', '1.2', 'c', 's', 1, 'A', 'h', '2024-01-01', 'analysed', 1, 0, "
+    "'2024-01-01', '2024-01-01')",
+    "INSERT INTO analysis (id, image_id, model_name, model_version, weights_sha256, package_version, "
+    "node_id, backend, decision, probability, threshold, band_low, band_high, duration_s, created_at) "
+    "VALUES (3, 7, 'm', '1', 'w', '0', 'n', 'b', 'negative', 0.1, 0.5, 0.4, 0.6, 1, '2024-01-01')",
+    "INSERT INTO result (id, analysis_id, kind, profile, sop_class_uid, sop_instance_uid, "
+    "study_instance_uid, series_instance_uid, sha256, size_bytes, created_at) "
+    "VALUES (5, 3, 'sr', 'default', '1.2', '1.2.5', '1.2.6', '1.2.7', 'h', 1, '2024-01-01')",
+    "INSERT INTO delivery (id, result_id, destination, proof, state, attempts, unanswered, created_at, "
+    "due_at) VALUES (9, 5, 'pacs', 'find', 'due', 0, false, '2024-01-01', '2024-01-01')",
+)
+
+
+def test_rows_of_the_first_revision_are_kept_and_completed(empty: Engine) -> None:
+    with empty.begin() as connection:
+        command.upgrade(schema._config(connection), "0001")
+        for statement in ROWS_OF_0001:
+            connection.exec_driver_sql(statement)
+    schema.upgrade(empty)
+    with empty.begin() as connection:
+        kept = connection.exec_driver_sql(
+            "SELECT result.image_id, result.analysis_id, delivery.state, results.sr_sop_instance_uid "
+            "FROM delivery JOIN result ON result.id = delivery.result_id "
+            "JOIN results ON results.image_id = result.image_id"
+        ).fetchall()
+        assert [tuple(row) for row in kept] == [(7, 3, "due", "1.2.5")]
+        with pytest.raises(IntegrityError):
+            connection.exec_driver_sql("UPDATE delivery SET result_id = 6")
 
 
 def test_upgrading_twice_is_no_error(empty: Engine) -> None:

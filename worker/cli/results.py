@@ -23,6 +23,7 @@ COLUMNS = (
     *("patient_id", "accession_number", "study_date", "modality"),
     *("study_instance_uid", "series_instance_uid", "sop_instance_uid", "calling_aet"),
     *("sr_sop_instance_uid", "sc_sop_instance_uid", "deliveries", "deliveries_sent", "deliveries_proved"),
+    "fell_back_to",
 )
 """Columns of the view, in its order."""
 SHOWN = {

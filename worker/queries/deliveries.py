@@ -11,7 +11,7 @@ from dicom_io.scu import Identity
 from worker import database
 from worker.queries.images import LostLease, move
 from worker.states import DeliveryState, ImageState, check_delivery
-from worker.tables import Analysis, Delivery, Event, Image, Result
+from worker.tables import Delivery, Event, Image, Result
 
 AWAY = "destination away"
 """How the reason begins of what waits for a destination that does not answer, whoever tried it last."""
@@ -171,8 +171,7 @@ def reopen(session: Session, image_id: int, *, actor: str) -> int:
     dead = session.scalars(
         select(Delivery)
         .join(Result, Result.id == Delivery.result_id)
-        .join(Analysis, Analysis.id == Result.analysis_id)
-        .where(Analysis.image_id == image_id, Delivery.state == DeliveryState.DEAD)
+        .where(Result.image_id == image_id, Delivery.state == DeliveryState.DEAD)
     ).all()
     moment = database.now(session)
     for delivery in dead:
@@ -231,8 +230,7 @@ def _image_of(session: Session, delivery: Delivery) -> Image:
     """The image whose result this is, locked: two last deliveries must not both find the other one open."""
     return session.scalars(
         select(Image)
-        .join(Analysis, Analysis.image_id == Image.id)
-        .join(Result, Result.analysis_id == Analysis.id)
+        .join(Result, Result.image_id == Image.id)
         .where(Result.id == delivery.result_id)
         .with_for_update(of=Image)
     ).one()
@@ -262,10 +260,7 @@ def _settle(session: Session, delivery: Delivery, *, actor: str) -> None:
     if image.state != ImageState.ANALYSED:
         return
     siblings = session.scalars(
-        select(Delivery)
-        .join(Result, Result.id == Delivery.result_id)
-        .join(Analysis, Analysis.id == Result.analysis_id)
-        .where(Analysis.image_id == image.id)
+        select(Delivery).join(Result, Result.id == Delivery.result_id).where(Result.image_id == image.id)
     ).all()
     if any(_is_open(sibling) for sibling in siblings):
         return
