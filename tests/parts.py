@@ -25,6 +25,7 @@ ROOT = Path(__file__).parent.parent
 COMMAND_TIMEOUT_S = 120
 """A command that hangs must not cost a whole run of CI."""
 IN_CI = bool(os.environ.get("CI"))
+DICOMWEB_PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 
 
 def need(program: str, package: str) -> str:
@@ -34,6 +35,13 @@ def need(program: str, package: str) -> str:
     if found is None:
         (pytest.fail if IN_CI else pytest.skip)(f"{program} is not installed (Debian package {package})")
     return str(found)
+
+
+def need_file(path: str, package: str) -> str:
+    """The same for a file that a package brings."""
+    if not Path(path).exists():
+        (pytest.fail if IN_CI else pytest.skip)(f"{path} is not installed (Debian package {package})")
+    return path
 
 
 def shared_data() -> Path | None:
@@ -174,7 +182,8 @@ class Orthanc:
 
     @classmethod
     @contextmanager
-    def running(cls, folder: Path) -> Iterator[Self]:
+    def running(cls, folder: Path, *, dicomweb: bool = False, **more: Any) -> Iterator[Self]:
+        """Start it, with the DICOMweb plug-in when asked; `more` goes into its configuration."""
         program = need("Orthanc", "orthanc")
         port, http_port = free_port(), free_port()
         configuration = {
@@ -190,7 +199,8 @@ class Orthanc:
             "DicomAlwaysAllowFind": True,
             "DicomAlwaysAllowEcho": True,
             "OverwriteInstances": False,
-            "Plugins": [],
+            "Plugins": [need_file(DICOMWEB_PLUGIN, "orthanc-dicomweb")] if dicomweb else [],
+            **more,
         }
         file = folder / "orthanc.json"
         file.write_text(json.dumps(configuration))
@@ -203,6 +213,10 @@ class Orthanc:
         finally:
             end(process)
             log.close()
+
+    @property
+    def dicomweb_url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}/dicom-web"
 
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=20) as answer:
