@@ -1,6 +1,5 @@
 """Send results and ask for them over DICOMweb: STOW-RS and QIDO-RS as user agent (PS3.18 chapter 10)."""
 
-import logging
 import xml.etree.ElementTree as ElementTree
 from io import BytesIO
 from typing import Any
@@ -16,9 +15,6 @@ from dicom_io.scu import COMPARED, Identity, Outcome, StoreAnswer, outcome_of
 from dicom_io.webclient import UNREADABLE, Exchange, WebTarget, exchange
 
 __all__ = ["WebTarget", "find_by_qido", "stow"]
-
-# The library logs UIDs and query values of each request, and at DEBUG the headers with their passwords.
-logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)
 
 HTTP_TABLE: tuple[tuple[int, int, int, Outcome, str], ...] = (
     (200, 200, 0x0000, Outcome.SENT, "stored"),

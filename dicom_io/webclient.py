@@ -1,5 +1,6 @@
 """HTTP as we speak it to a DICOMweb server: verified TLS, no redirects, bounded answers, no environment."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,10 @@ from urllib3.exceptions import MaxRetryError, SSLError
 
 from dicom_io.errors import DestinationError, Unanswered, Unreachable
 from dicom_io.tls import TlsFiles, client_context
+
+# Of each request they log UIDs, query values and headers with their passwords, and what libraries raised.
+for _library in ("dicomweb_client", "retrying", "urllib3"):
+    logging.getLogger(_library).setLevel(logging.CRITICAL)
 
 MAX_ANSWER_BYTES = 256 << 20
 """More than any radiograph; a longer answer is cut off instead of filling the memory."""

@@ -93,6 +93,7 @@ class ScriptedWeb:
         handler.send_response(200 if code == DRIP else code)
         for name, value in self.headers.items():
             handler.send_header(name, value)
+        handler.send_header("Connection", "close")
         handler.send_header("Content-Type", media_type)
         handler.send_header("Content-Length", str(10**9 if code == DRIP else len(body)))
         handler.end_headers()
