@@ -1,6 +1,6 @@
-"""A heat map → a secondary capture image: the overlay picture with the headers of PS3.3 A.8.1."""
+"""A picture → a secondary capture image: the heat map over its film, with the headers of PS3.3 A.8.1."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -13,7 +13,7 @@ from pydicom.valuerep import DSfloat
 
 from dicom_io import codes
 from dicom_io.charset import settle_character_set
-from dicom_io.evidence import inherit, view_evidence
+from dicom_io.evidence import Evidence, inherit, view_evidence
 from dicom_io.findings import ResultContext
 from dicom_io.identity import (
     MANUFACTURER,
@@ -25,11 +25,29 @@ from dicom_io.identity import (
 from dicom_io.overlay import Layout, lay_out, render_overlay
 from dicom_io.uids import Kind, result_uid
 
-__all__ = ["SERIES_DESCRIPTION", "SERIES_NUMBER", "build_capture", "render_overlay"]
+__all__ = ["SERIES_DESCRIPTION", "SERIES_NUMBER", "Series", "build_capture", "render_overlay", "wrap_picture"]
 
 SERIES_NUMBER: Final = 9002
 SERIES_DESCRIPTION: Final = "AI heat map COVID-19, research use only"
 DERIVATION: Final = "Film with a Grad-CAM heat map for COVID-19 as overlay, scaled, with margins for text"
+
+
+@dataclass(frozen=True)
+class Series:
+    """What the pictures of one kind have in common."""
+
+    number: int
+    description: str
+    """Series Description, with the words "research use only"."""
+    derivation: str
+    """Derivation Description: how the picture came from the film."""
+    image: Kind
+    """What the SOP Instance UID is derived from."""
+    series: Kind
+    """What the Series Instance UID is derived from."""
+
+
+HEAT_MAPS: Final = Series(SERIES_NUMBER, SERIES_DESCRIPTION, DERIVATION, Kind.HEAT_MAP, Kind.HEAT_MAP_SERIES)
 
 
 def build_capture(
@@ -68,22 +86,55 @@ def build_capture(
     """
     require_sound(context)
     evidence = view_evidence(source)
+    moment = evidence.local_time(context.created_at)
+    aspect = evidence.pixel_aspect
+    picture_HW3 = render_overlay(image_HW, cam_HW, replace(context, created_at=moment), aspect)
+    capture = wrap_picture(picture_HW3, evidence, context, HEAT_MAPS)
+    layout = lay_out(image_HW.shape[0], image_HW.shape[1], aspect)
+    _place_in_space(capture, evidence.headers, layout, (image_HW.shape[0], image_HW.shape[1]))
+    return capture
+
+
+def wrap_picture(
+    picture_HW3: NDArray[np.uint8], evidence: Evidence, context: ResultContext, series: Series
+) -> Dataset:
+    """Return a picture of a film as a secondary capture without orientation and spacing.
+
+    Parameters
+    ----------
+    picture_HW3 : NDArray[np.uint8], shape (H, W, 3)
+        RGB; no patient's name or id is on it.
+    evidence : Evidence
+        The film's clean headers.
+    context : ResultContext
+        Who made it when.
+    series : Series
+        The kind of the picture.
+
+    Returns
+    -------
+    Dataset
+        Secondary Capture (1.2.840.10008.5.1.4.1.1.7) with the Patient and Study modules of the film.
+
+    References
+    ----------
+    PS3.3 A.8.1, C.7.6.1, C.8.6; highdicom `SCImage`.
+    """
     film = evidence.headers
     moment = evidence.local_time(context.created_at)
-    picture_HW3 = render_overlay(image_HW, cam_HW, replace(context, created_at=moment))
     capture = SCImage.from_ref_dataset(
         ref_dataset=without_names(film),
         pixel_array=picture_HW3,
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
-        series_instance_uid=_uid(context, film, Kind.HEAT_MAP_SERIES),
-        series_number=SERIES_NUMBER,
-        sop_instance_uid=_uid(context, film, Kind.HEAT_MAP),
+        series_instance_uid=_uid(context, film, series.series),
+        series_number=series.number,
+        sop_instance_uid=_uid(context, film, series.image),
         instance_number=1,
         manufacturer=MANUFACTURER,
-        patient_orientation=("L", "F"),  # highdicom insists; `_describe_image` writes the source's own
-        series_description=SERIES_DESCRIPTION,
+        patient_orientation=("L", "F"),  # highdicom insists; emptied below
+        series_description=series.description,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     inherit(capture, evidence)
@@ -91,7 +142,7 @@ def build_capture(
     describe_instance(capture, moment)
     capture.DateOfSecondaryCapture = capture.ContentDate
     capture.TimeOfSecondaryCapture = capture.ContentTime
-    _describe_image(capture, film, lay_out(image_HW.shape[0], image_HW.shape[1]), image_HW.shape[0])
+    _describe_image(capture, film, series.derivation)
     settle_character_set(capture, evidence.character_set)
     return capture
 
@@ -100,15 +151,15 @@ def _uid(context: ResultContext, film: Dataset, kind: Kind) -> str:
     return result_uid(context, film.SOPInstanceUID, kind, SecondaryCaptureImageStorage)
 
 
-def _describe_image(capture: Dataset, film: Dataset, layout: Layout, rows: int) -> None:
-    """Write what the picture has of its film: orientation, spacing, losses, reference."""
+def _describe_image(capture: Dataset, film: Dataset, derivation: str) -> None:
+    """Write what the picture has of its film: body part, losses, burned-in text, reference."""
     capture.ConversionType = "WSD"
     capture.BodyPartExamined = film.get("BodyPartExamined", "CHEST")
     if capture.BodyPartExamined != "CHEST":
         # Type 2C (PS3.3 C.7.3.1): any other word might name a paired organ.
         capture.Laterality = ""
-    capture.PatientOrientation = film.get("PatientOrientation", "")
-    capture.DerivationDescription = DERIVATION
+    capture.PatientOrientation = ""
+    capture.DerivationDescription = derivation
     for keyword in (
         "BurnedInAnnotation",
         "LossyImageCompression",
@@ -117,10 +168,18 @@ def _describe_image(capture: Dataset, film: Dataset, layout: Layout, rows: int) 
     ):
         if keyword in film:
             capture[keyword] = film[keyword]
-    if "PixelSpacing" in film:
-        factor = rows / layout.film_rows
-        capture.PixelSpacing = [DSfloat(float(mm) * factor, auto_format=True) for mm in film.PixelSpacing]
     capture.SourceImageSequence = [_source_reference(film)]
+
+
+def _place_in_space(capture: Dataset, film: Dataset, layout: Layout, size: tuple[int, int]) -> None:
+    """Write orientation and pixel spacing of a picture that shows the film upright as it is."""
+    capture.PatientOrientation = film.get("PatientOrientation", "")
+    if "PixelSpacing" in film:
+        factors = (size[0] / layout.film_rows, size[1] / layout.film_columns)
+        capture.PixelSpacing = [
+            DSfloat(float(mm) * factor, auto_format=True)
+            for mm, factor in zip(film.PixelSpacing, factors, strict=True)
+        ]
 
 
 def _source_reference(film: Dataset) -> Dataset:

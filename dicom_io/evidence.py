@@ -107,6 +107,16 @@ class Evidence:
         offset = self.headers.get("TimezoneOffsetFromUTC")
         return moment.astimezone(repair.zone_of(offset)) if offset else moment
 
+    @property
+    def pixel_aspect(self) -> float:
+        """Height of a pixel by its width (PS3.3 C.7.6.3.1.7); 1 also where the header says the impossible."""
+        for keyword in ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"):
+            if keyword in self.headers:
+                vertical, horizontal = map(float, self.headers[keyword].value)
+                # No detector has such pixels: a film of them would be shown as a strip.
+                return vertical / horizontal if 0.25 <= vertical / horizontal <= 4.0 else 1.0
+        return 1.0
+
 
 def view_evidence(source: Dataset) -> Evidence:
     """Return the clean headers of a film; the film itself stays as it is.
@@ -287,7 +297,7 @@ def _put_image(headers: Dataset, reader: _Reader) -> None:
         values = reader.values(keyword)
         if len(values) == 1 and values[0].isdecimal():
             _put(headers, keyword, int(values[0]))
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"):
         if (spacing := repair.repair_spacing(reader.values(keyword))) is not None:
             _put(headers, keyword, spacing)
     if (orientation := repair.repair_orientation(reader.values("PatientOrientation"))) is not None:

@@ -5,16 +5,15 @@ film, never on it.
 """
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Final
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from dicom_io.errors import InvalidResult
 from dicom_io.findings import Finding, Presence, ResultContext
+from dicom_io.heat import blend, draw_scale, require_finite
+from dicom_io.lettering import AMBER, BLACK, WHITE, fit
 
 LONGEST_SIDE: Final = 2048
 """Most rows or columns of the picture, margins included."""
@@ -22,24 +21,17 @@ BANNER: Final = "RESEARCH ONLY - NOT FOR DIAGNOSIS"
 
 _SHORTEST_LONG_SIDE: Final = 640
 """A smaller film is enlarged, else the text would be wider than the film or too small to read."""
-_STRONGEST: Final = 0.55
-"""Most opacity of the overlay: the film stays visible below it."""
-_FIRST_VISIBLE: Final = 0.1
-"""Map values up to here leave the film as it is."""
-_FULL: Final = 0.6
-"""Map values from here on have the strongest opacity."""
+_BOTTOM: Final = 6.9
+"""Height of the margin below the film, in heights of its text."""
 _DECISIONS: Final = {
     Presence.PRESENT: "COVID-19: PRESENT",
     Presence.ABSENT: "COVID-19: ABSENT",
     Presence.UNDETERMINED: "COVID-19: UNDETERMINED",
 }
-_SMALLEST_FONT_PX: Final = 6
 _DECIMALS: Final = 6
 """Most decimals of a percentage: enough for a number in single precision."""
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-_BLACK: Final = (0, 0, 0)
-_WHITE: Final = (255, 255, 255)
-_AMBER: Final = (255, 200, 60)
+_FINDING: Final = 1.25
+"""Height of the line with the finding, in heights of the other text."""
 
 
 @dataclass(frozen=True)
@@ -58,28 +50,31 @@ class Layout:
     """Height of the text."""
 
 
-def lay_out(rows: int, columns: int) -> Layout:
+def lay_out(rows: int, columns: int, pixel_aspect: float = 1.0) -> Layout:
     """Return the layout of the picture of a film; the film keeps its proportions.
 
     Parameters
     ----------
     rows, columns : int
         Size of the film in pixels.
+    pixel_aspect : float
+        Height of a pixel of the film by its width. The picture's own pixels are square, as viewers take them.
 
     Returns
     -------
     Layout
         Neither side of the picture exceeds `LONGEST_SIDE`.
     """
-    longest = min(max(rows, columns, _SHORTEST_LONG_SIDE), LONGEST_SIDE)
+    tall, wide = rows * max(1.0, pixel_aspect), columns * max(1.0, 1.0 / pixel_aspect)
+    longest = min(max(round(tall), round(wide), _SHORTEST_LONG_SIDE), LONGEST_SIDE)
     font_px = max(14, round(longest / 62))
-    top, bottom, right = round(font_px * 2.2), round(font_px * 6.4), font_px * 6
+    top, bottom, right = round(font_px * 2.2), round(font_px * _BOTTOM), font_px * 6
     scale = min(
-        longest / max(rows, columns), (LONGEST_SIDE - top - bottom) / rows, (LONGEST_SIDE - right) / columns
+        longest / max(tall, wide), (LONGEST_SIDE - top - bottom) / tall, (LONGEST_SIDE - right) / wide
     )
-    film_rows, film_columns = max(1, round(rows * scale)), max(1, round(columns * scale))
+    film_rows, film_columns = max(1, round(tall * scale)), max(1, round(wide * scale))
     # Room for the longest line of text, also beside a very narrow film.
-    width = min(max(film_columns, font_px * 30) + right, LONGEST_SIDE)
+    width = min(max(film_columns, font_px * 34) + right, LONGEST_SIDE)
     height = top + max(film_rows, font_px * 12) + bottom
     return Layout(
         rows=height,
@@ -93,7 +88,10 @@ def lay_out(rows: int, columns: int) -> Layout:
 
 
 def render_overlay(
-    image_HW: NDArray[np.float32], cam_HW: NDArray[np.float32], context: ResultContext
+    image_HW: NDArray[np.float32],
+    cam_HW: NDArray[np.float32],
+    context: ResultContext,
+    pixel_aspect: float = 1.0,
 ) -> NDArray[np.uint8]:
     """Return the film with its heat map, colour scale, warning, finding, model and time.
 
@@ -105,110 +103,74 @@ def render_overlay(
         Heat map on the model's fixed scale 0-1, covering the film's extent; resized bilinearly.
     context : ResultContext
         What the text says; the time is written as it stands.
+    pixel_aspect : float
+        Height of a pixel of the film by its width.
 
     Returns
     -------
     NDArray[np.uint8], shape (H, W, 3)
-        RGB, longest side at most 2048. A map value v colours the film by viridis(v) with an opacity that
-        grows from 0 at v = 0.1 to 0.55 at v = 0.6; nothing is stretched per film: a negative one stays grey.
+        RGB, longest side at most 2048, laid out by `lay_out`, coloured by `dicom_io.heat.blend`; nothing is
+        stretched per film: a negative one stays grey.
 
     Raises
     ------
     InvalidResult
         When an array is empty, has other than two dimensions, or holds a value that is not finite.
     """
-    _require_finite("image", image_HW)
-    _require_finite("heat map", cam_HW)
-    layout = lay_out(image_HW.shape[0], image_HW.shape[1])
-    picture = Image.new("RGB", (layout.columns, layout.rows), _BLACK)
-    film_HW3 = _blend(image_HW, cam_HW, (layout.film_columns, layout.film_rows))
+    require_finite("image", image_HW)
+    require_finite("heat map", cam_HW)
+    layout = lay_out(image_HW.shape[0], image_HW.shape[1], pixel_aspect)
+    picture = Image.new("RGB", (layout.columns, layout.rows), BLACK)
+    film_HW3 = blend(image_HW, cam_HW, (layout.film_columns, layout.film_rows))
     picture.paste(Image.fromarray(film_HW3), (layout.film_left, layout.film_top))
     draw = ImageDraw.Draw(picture)
     _draw_banner(draw, layout)
-    _draw_scale(picture, draw, layout)
-    _draw_finding(draw, layout, context)
+    _draw_scale(picture, layout)
+    _draw_finding(draw, layout, _lines(context, float(cam_HW.max())))
     return np.asarray(picture)
 
 
-def _require_finite(name: str, array_HW: NDArray[np.float32]) -> None:
-    if array_HW.ndim != 2 or array_HW.size == 0:
-        raise InvalidResult(f"{name}: expected rows and columns, got shape {array_HW.shape}")
-    if not np.isfinite(array_HW).all():
-        raise InvalidResult(f"{name}: expected finite values, got some that are not")
-
-
-@cache
-def _colours() -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    """Return the table of the overlay: 256 premultiplied colours x 3 and 256 weights of the film, of 256."""
-    values = np.linspace(0.0, 1.0, 256)
-    opacity = _STRONGEST * np.clip((values - _FIRST_VISIBLE) / (_FULL - _FIRST_VISIBLE), 0.0, 1.0)
-    rgb = matplotlib.colormaps["viridis"](values)[:, :3]
-    premultiplied = np.rint(rgb * 255.0 * opacity[:, None] * 256.0).astype(np.uint16)
-    return premultiplied, np.rint((1.0 - opacity) * 256.0).astype(np.uint16)
-
-
-def _blend(
-    image_HW: NDArray[np.float32], cam_HW: NDArray[np.float32], size: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """Return film and map at `size` (columns, rows), blended in whole numbers for speed."""
-    grey = Image.fromarray(_to_uint8(image_HW)).resize(size, Image.Resampling.BILINEAR)
-    heat = Image.fromarray(_to_uint8(cam_HW)).resize(size, Image.Resampling.BILINEAR)
-    return _mix(np.asarray(grey), np.asarray(heat))
-
-
-def _mix(grey_HW: NDArray[np.uint8], heat_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    premultiplied, weights = _colours()
-    film_HW = grey_HW * weights[heat_HW]
-    picture_HW3 = np.empty((*grey_HW.shape, 3), dtype=np.uint8)
-    for channel in range(3):
-        picture_HW3[..., channel] = (film_HW + premultiplied[:, channel][heat_HW]) >> 8
-    return picture_HW3
-
-
-def _to_uint8(values_HW: NDArray[np.float32]) -> NDArray[np.uint8]:
-    scaled_HW = np.clip(values_HW, 0.0, 1.0) * np.float32(255.0) + np.float32(0.5)
-    return scaled_HW.astype(np.uint8)
-
-
 def _draw_banner(draw: ImageDraw.ImageDraw, layout: Layout) -> None:
-    font = _fit(draw, BANNER, layout.columns - layout.font_px, round(layout.font_px * 1.3))
-    draw.text((layout.columns / 2, layout.film_top / 2), BANNER, fill=_AMBER, font=font, anchor="mm")
+    font = fit(draw, BANNER, layout.columns - layout.font_px, round(layout.font_px * 1.3))
+    draw.text((layout.columns / 2, layout.film_top / 2), BANNER, fill=AMBER, font=font, anchor="mm")
 
 
-def _draw_scale(picture: Image.Image, draw: ImageDraw.ImageDraw, layout: Layout) -> None:
-    """Draw the colours as they look over mid-grey, with their numbers, beside the film."""
+def _draw_scale(picture: Image.Image, layout: Layout) -> None:
+    """Draw the colour scale beside the film."""
     unit = layout.font_px
-    available = layout.rows - layout.film_top - round(unit * 6.4)
+    available = layout.rows - layout.film_top - round(unit * _BOTTOM)
     height = min(available, unit * 24) - unit * 2
-    left = layout.columns - round(unit * 5.2)
-    top = layout.film_top + (available - height) // 2
-    ramp_HW = np.repeat(np.linspace(255, 0, height).astype(np.uint8)[:, None], unit, axis=1)
-    picture.paste(Image.fromarray(_mix(np.full_like(ramp_HW, 128), ramp_HW)), (left, top))
-    draw.rectangle((left - 1, top - 1, left + unit, top + height), outline=_WHITE)
-    font = _font(unit)
-    for tick in range(6):
-        y = top + round((height - 1) * (1 - tick / 5))
-        draw.line((left + unit, y, left + unit + unit // 3, y), fill=_WHITE)
-        draw.text((left + round(unit * 1.6), y), f"{tick / 5:.1f}", fill=_WHITE, font=font, anchor="lm")
-    draw.text((left, top - unit), "map", fill=_WHITE, font=font, anchor="ls")
+    place = (layout.columns - round(unit * 5.2), layout.film_top + (available - height) // 2)
+    draw_scale(picture, place, height, unit)
 
 
-def _draw_finding(draw: ImageDraw.ImageDraw, layout: Layout, context: ResultContext) -> None:
-    line_px = round(layout.font_px * 1.45)
-    top = layout.rows - round(layout.font_px * 6.1)
-    for number, (text, colour) in enumerate(_lines(context)):
-        font = _fit(draw, text, layout.columns - layout.font_px, layout.font_px)
-        draw.text((layout.font_px // 2, top + number * line_px), text, fill=colour, font=font)
+def _draw_finding(draw: ImageDraw.ImageDraw, layout: Layout, lines: list[tuple[str, float]]) -> None:
+    top = float(layout.rows - round(layout.font_px * (_BOTTOM - 0.3)))
+    for text, size in lines:
+        font = fit(draw, text, layout.columns - layout.font_px, round(layout.font_px * size))
+        draw.text((layout.font_px // 2, round(top)), text, fill=WHITE, font=font)
+        top += layout.font_px * size * 1.45
 
 
-def _lines(context: ResultContext) -> list[tuple[str, tuple[int, int, int]]]:
-    finding, algorithm = context.finding, context.algorithm
+def _lines(context: ResultContext, highest: float) -> list[tuple[str, float]]:
+    """Return the lines below the film, each with its height."""
     return [
-        (judgement(finding), _WHITE),
-        (f"Model {algorithm.name} {algorithm.version}", _WHITE),
-        (f"Time {context.created_at.isoformat(sep=' ', timespec='seconds')}", _WHITE),
-        ("Map: Grad-CAM for COVID-19, scale fixed for the model", _WHITE),
+        (judgement(context.finding), _FINDING),
+        (f"Model {context.algorithm.name} {context.algorithm.version}", 1.0),
+        (f"Time {context.created_at.isoformat(sep=' ', timespec='seconds')}", 1.0),
+        (describe_map(highest), 1.0),
     ]
+
+
+def describe_map(highest: float) -> str:
+    """Return one line on the map: what it explains, its scale, and how far it reaches on this film.
+
+    Parameters
+    ----------
+    highest : float
+        Largest value of the map.
+    """
+    return f"Map: Grad-CAM for COVID-19, 0 to 1 on a scale fixed for the model, highest here {highest:.2f}"
 
 
 def judgement(finding: Finding) -> str:
@@ -227,15 +189,3 @@ def _told_apart(first: float, second: float) -> tuple[str, str]:
     while first != second and f"{first:.{decimals}f}" == f"{second:.{decimals}f}" and decimals < _DECIMALS:
         decimals += 1
     return f"{first:.{decimals}f}", f"{second:.{decimals}f}"
-
-
-def _fit(draw: ImageDraw.ImageDraw, text: str, width: int, size: int) -> _Font:
-    """Return the largest font, at most `size` pixels high, in which the text is no wider than `width`."""
-    while size > _SMALLEST_FONT_PX and draw.textlength(text, font=_font(size)) > width:
-        size -= 1
-    return _font(size)
-
-
-@cache
-def _font(size: int) -> _Font:
-    return ImageFont.load_default(size=size)

@@ -138,7 +138,7 @@ def test_the_picture_says_what_was_found_with_which_model_and_when() -> None:
 def test_headers_of_the_capture() -> None:
     film = build_dx(PixelSpacing=[0.14, 0.16])
     capture = build_capture(film, phantom_HW(), spot_HW(), POSITIVE)
-    layout = lay_out(256, 224)
+    layout = lay_out(256, 224, 0.14 / 0.16)
     assert capture.ImageType == ["DERIVED", "SECONDARY", "OTHER"]
     assert (capture.ConversionType, capture.Modality, capture.SeriesNumber) == ("WSD", "OT", 9002)
     assert capture.ContentQualification == "RESEARCH"
@@ -148,7 +148,7 @@ def test_headers_of_the_capture() -> None:
     assert capture.LossyImageCompression == "00"
     assert capture.PatientOrientation == ["L", "F"]
     assert [float(mm) for mm in capture.PixelSpacing] == pytest.approx(
-        [0.14 * 256 / layout.film_rows, 0.16 * 256 / layout.film_rows]
+        [0.14 * 256 / layout.film_rows, 0.16 * 224 / layout.film_columns]
     )
     source = capture.SourceImageSequence[0]
     assert source.ReferencedSOPInstanceUID == film.SOPInstanceUID

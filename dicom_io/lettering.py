@@ -1,0 +1,48 @@
+"""Text in a picture: fonts, and a size at which a line fits."""
+
+from functools import cache
+from typing import Final
+
+from PIL import ImageDraw, ImageFont
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Colour = tuple[int, int, int]
+
+BLACK: Final[Colour] = (0, 0, 0)
+WHITE: Final[Colour] = (255, 255, 255)
+GREY: Final[Colour] = (150, 150, 150)
+AMBER: Final[Colour] = (255, 200, 60)
+"""The warning, and nothing else."""
+
+_SMALLEST_FONT_PX: Final = 6
+
+
+@cache
+def font(size: int) -> Font:
+    """Return the typeface at a height in pixels.
+
+    Parameters
+    ----------
+    size : int
+        Height in pixels.
+    """
+    return ImageFont.load_default(size=size)
+
+
+def fit(draw: ImageDraw.ImageDraw, text: str, width: int, size: int) -> Font:
+    """Return the largest font in which a line is no wider than it may be.
+
+    Parameters
+    ----------
+    draw : ImageDraw.ImageDraw
+        The picture that measures the line.
+    text : str
+        One line.
+    width : int
+        Most pixels that it may take.
+    size : int
+        Largest height in pixels; never less than 6 is returned.
+    """
+    while size > _SMALLEST_FONT_PX and draw.textlength(text, font=font(size)) > width:
+        size -= 1
+    return font(size)
