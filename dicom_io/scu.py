@@ -1,29 +1,28 @@
 """Send results and ask for them: C-STORE and C-FIND as SCU (PS3.4 annexes B and C)."""
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
-from pydicom import dcmread
+from pydicom import FileDataset, dcmread
 from pydicom.dataset import Dataset
-from pynetdicom import AE
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
 
-from dicom_io.errors import DestinationError, Unanswered, Unreachable
+from dicom_io.association import EXPLICIT_LE, IMPLICIT_LE, Target, associate
+from dicom_io.errors import DestinationError, Unanswered
 from dicom_io.headers import printable
+from dicom_io.transcode import decompress, is_compressed
 
-log = logging.getLogger(__name__)
+__all__ = [
+    *("COMPARED", "STATUS_TABLE", "Identity", "Outcome", "StoreAnswer", "Target"),
+    *("echo", "find", "outcome_of", "send_file", "store"),
+]
 
-EXPLICIT_LE = "1.2.840.10008.1.2.1"
-IMPLICIT_LE = "1.2.840.10008.1.2"
+EXPLICIT_BE = "1.2.840.10008.1.2.2"
 PENDING = (0xFF00, 0xFF01)
 
 
@@ -39,9 +38,9 @@ class Outcome(StrEnum):
     AGAIN_ALARM = "again_alarm"
     """Try again later, and tell an administrator."""
     AGAIN_FOR_A_DAY = "again_for_a_day"
-    """Try again for 24 hours, then give up."""
+    """Not understood: the next form of it; without one try again for 24 hours, then give up."""
     NEVER = "never"
-    """This object will not be taken in this form."""
+    """This object will not be taken in this form: the next form of it, or none."""
 
 
 STATUS_TABLE: tuple[tuple[int, int, Outcome, str], ...] = (
@@ -58,17 +57,6 @@ STATUS_TABLE: tuple[tuple[int, int, Outcome, str], ...] = (
     (0xC000, 0xCFFF, Outcome.AGAIN_FOR_A_DAY, "error: cannot understand"),
 )
 """First and last status, what follows, and the words (PS3.4 table B.2-1, PS3.7 annex C)."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """A DICOM peer, and how we call ourselves there."""
-
-    aet: str
-    host: str
-    port: int
-    calling_aet: str
-    timeout_s: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +99,8 @@ def outcome_of(status: int) -> tuple[Outcome, str]:
 def store(target: Target, encoded: bytes) -> StoreAnswer:
     """Send one part-10 object by C-STORE.
 
-    Explicit and Implicit VR Little Endian are proposed in contexts of their own (PS3.5 section 10.1).
+    Its own transfer syntax, Explicit and Implicit VR Little Endian are proposed in contexts of their own
+    (PS3.5 section 10.1). It goes out as it is stored when the peer takes that, else uncompressed.
 
     Raises
     ------
@@ -119,43 +108,47 @@ def store(target: Target, encoded: bytes) -> StoreAnswer:
         No association came about.
     Unanswered
         The association broke between request and answer.
+    UnreadablePixels
+        The peer takes the object uncompressed alone, and it cannot be decompressed.
     """
-    dataset = dcmread(BytesIO(encoded))
-    sop_class = str(dataset.SOPClassUID)
-    with _association(target, [(sop_class, EXPLICIT_LE), (sop_class, IMPLICIT_LE)]) as association:
-        if not association.accepted_contexts:
-            return StoreAnswer(0x0122, Outcome.NEVER, "SOP class not accepted at association")
-        response = association.send_c_store(dataset)
-    return _answer(target, response)
+    return _send(target, dcmread(BytesIO(encoded)))
 
 
 def send_file(target: Target, path: Path) -> StoreAnswer:
-    """Send a DICOM file as it is stored, in its own transfer syntax.
+    """Send a DICOM file by C-STORE, as `store` does.
 
     Raises
     ------
     Unreachable, Unanswered
         No association came about, or it broke between request and answer.
+    UnreadablePixels
+        The peer takes the object uncompressed alone, and it cannot be decompressed.
     """
-    dataset = dcmread(path)
-    syntax = str(dataset.file_meta.TransferSyntaxUID)
-    with _association(target, [(str(dataset.SOPClassUID), syntax)]) as association:
-        if not association.accepted_contexts:
-            return StoreAnswer(0x0122, Outcome.NEVER, "SOP class or transfer syntax not accepted")
+    return _send(target, dcmread(path))
+
+
+def _send(target: Target, dataset: FileDataset) -> StoreAnswer:
+    sop_class, stored = str(dataset.SOPClassUID), str(dataset.file_meta.TransferSyntaxUID)
+    proposed = dict.fromkeys((stored, EXPLICIT_LE, IMPLICIT_LE))
+    with associate(target, [(sop_class, syntax) for syntax in proposed]) as association:
+        accepted = {str(context.transfer_syntax[0]) for context in association.accepted_contexts}
+        if not accepted:
+            return StoreAnswer(0x0122, Outcome.NEVER, "SOP class not accepted at association")
+        if stored not in accepted:
+            if stored == EXPLICIT_BE:
+                return StoreAnswer(0x0122, Outcome.NEVER, "Explicit VR Big Endian not accepted")
+            if is_compressed(stored):
+                decompress(dataset)
         response = association.send_c_store(dataset)
     return _answer(target, response)
 
 
 def _answer(target: Target, response: Dataset) -> StoreAnswer:
     if "Status" not in response:
-        raise Unanswered(f"{_name(target)}: expected an answer to C-STORE, got none")
+        raise Unanswered(f"{target.name}: expected an answer to C-STORE, got none")
     status = int(response.Status)
     outcome, words = outcome_of(status)
     return StoreAnswer(status, outcome, words, printable(str(response.get("ErrorComment", ""))))
-
-
-def _name(target: Target) -> str:
-    return f"{target.aet}@{target.host}:{target.port}"
 
 
 COMPARED = {
@@ -194,7 +187,7 @@ def find(target: Target, identity: Identity) -> tuple[str, ...] | None:
             keyword for keyword, name in COMPARED.items() if _differs(match, keyword, identity, name)
         )
         if "SOPClassUID" in differing:
-            raise DestinationError(f"{_name(target)}: holds an object of another class under our UID")
+            raise DestinationError(f"{target.name}: holds an object of another class under our UID")
         return differing
     return None
 
@@ -202,12 +195,12 @@ def find(target: Target, identity: Identity) -> tuple[str, ...] | None:
 def _matches(target: Target, query: Dataset) -> list[Dataset]:
     """Identifiers that the peer answers to a query."""
     model = StudyRootQueryRetrieveInformationModelFind
-    with _association(target, [(str(model), EXPLICIT_LE), (str(model), IMPLICIT_LE)]) as association:
+    with associate(target, [(str(model), EXPLICIT_LE), (str(model), IMPLICIT_LE)]) as association:
         if not association.accepted_contexts:
-            raise DestinationError(f"{_name(target)}: expected C-FIND (Study Root) to be accepted, it is not")
+            raise DestinationError(f"{target.name}: expected C-FIND (Study Root) to be accepted, it is not")
         answers = [(s, found) for s, found in association.send_c_find(query, model) if "Status" in s]
     if not answers or answers[-1][0].Status not in (0x0000, *PENDING):
-        raise DestinationError(f"{_name(target)}: expected an answer to C-FIND, got a failure")
+        raise DestinationError(f"{target.name}: expected an answer to C-FIND, got a failure")
     return [found for status, found in answers if status.Status in PENDING and found is not None]
 
 
@@ -220,39 +213,8 @@ def _differs(match: Dataset, keyword: str, identity: Identity, name: str) -> boo
 def echo(target: Target) -> bool:
     """Whether the peer answers C-ECHO."""
     try:
-        with _association(target, [(str(Verification), IMPLICIT_LE)]) as association:
+        with associate(target, [(str(Verification), IMPLICIT_LE)]) as association:
             response = association.send_c_echo()
     except DestinationError:
         return False
     return "Status" in response and int(response.Status) == 0
-
-
-@contextmanager
-def _association(target: Target, contexts: list[tuple[str, str]]) -> Iterator[Any]:
-    """Open an association, and release it whatever happens."""
-    entity = AE(ae_title=target.calling_aet)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = target.timeout_s
-    entity.connection_timeout = target.timeout_s
-    for abstract, syntax in contexts:
-        entity.add_requested_context(abstract, syntax)
-    try:
-        association = entity.associate(target.host, target.port, ae_title=target.aet)
-    except OSError as error:
-        # A host name that does not resolve is an error here; a port where nobody listens is none.
-        raise Unreachable(f"{_name(target)}: {error.strerror}") from error
-    if not association.is_established:
-        if association.is_rejected:
-            raise Unreachable(f"{_name(target)}: association rejected")
-        # With no context accepted pynetdicom aborts: that is an answer, and the caller sees it.
-        if not association.rejected_contexts:
-            raise Unreachable(f"{_name(target)}: no association, nobody answers")
-    try:
-        yield association
-    except RuntimeError as error:
-        if association.is_established:
-            raise
-        # pynetdicom's word for an association that the peer ended before it was used.
-        raise DestinationError(f"{_name(target)}: association ended by the peer") from error
-    finally:
-        if association.is_established:
-            association.release()

@@ -12,6 +12,7 @@ from pydicom import FileDataset
 from scripted_pacs import ABORT, EXPLICIT_LE, IMPLICIT_LE, ScriptedPacs
 
 from dicom_io import scu
+from dicom_io.association import associate
 from dicom_io.errors import DestinationError, Unanswered, Unreachable
 from dicom_io.scu import Identity, Outcome, Target, outcome_of
 
@@ -173,7 +174,7 @@ def test_an_abort_right_after_the_association_is_a_destination_error() -> None:
 
 
 def store_after_the_abort(target: Target) -> None:
-    with scu._association(target, [(CR_STORAGE, EXPLICIT_LE)]) as association:
+    with associate(target, [(CR_STORAGE, EXPLICIT_LE)]) as association:
         wait_until(lambda: not association.is_established, "the abort to arrive")
         association.send_c_store(build_film())
 
@@ -240,11 +241,12 @@ def test_a_file_is_sent_in_its_own_syntax(tmp_path: Path) -> None:
     assert pacs.stores == [(film.SOPInstanceUID, EXPLICIT_LE)]
 
 
-def test_a_file_whose_syntax_is_not_taken_is_not_converted(tmp_path: Path) -> None:
-    build_film().save_as(tmp_path / "film.dcm", enforce_file_format=True)
+def test_a_file_goes_out_in_the_form_that_is_taken(tmp_path: Path) -> None:
+    film = build_film()
+    film.save_as(tmp_path / "film.dcm", enforce_file_format=True)
     with ScriptedPacs.running(syntaxes=(IMPLICIT_LE,)) as pacs:
-        assert scu.send_file(target_of(pacs), tmp_path / "film.dcm").outcome == Outcome.NEVER
-    assert pacs.stores == []
+        assert scu.send_file(target_of(pacs), tmp_path / "film.dcm").outcome == Outcome.SENT
+    assert pacs.stores == [(film.SOPInstanceUID, IMPLICIT_LE)]
 
 
 def test_an_echo_is_answered_by_who_is_there() -> None:

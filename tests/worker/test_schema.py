@@ -97,8 +97,8 @@ def test_down_and_up_again_leaves_the_same(empty: Engine) -> None:
 ROWS_OF_0001 = (
     "INSERT INTO image (id, sop_instance_uid, sop_class_uid, transfer_syntax_uid, content_sha256, "
     "spool_name, size_bytes, calling_aet, calling_host, received_at, state, attempts, hand_backs, "
-    "waiting_since, due_at) VALUES (7, '1.2.3', '1.2', '1.2', 'c', 's', 1, 'A', 'h', '2024-01-01', 'analysed', 1, 0, "
-    "'2024-01-01', '2024-01-01')",
+    "waiting_since, due_at) VALUES (7, '1.2.3', '1.2', '1.2', 'c', 's', 1, 'A', 'h', '2024-01-01', "
+    "'analysed', 1, 0, '2024-01-01', '2024-01-01')",
     "INSERT INTO analysis (id, image_id, model_name, model_version, weights_sha256, package_version, "
     "node_id, backend, decision, probability, threshold, band_low, band_high, duration_s, created_at) "
     "VALUES (3, 7, 'm', '1', 'w', '0', 'n', 'b', 'negative', 0.1, 0.5, 0.4, 0.6, 1, '2024-01-01')",

@@ -1,0 +1,40 @@
+"""Decompress an object for a peer that takes its SOP class uncompressed alone (PS3.5 section 10)."""
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from dicom_io import codecs
+from dicom_io.errors import UnreadablePixels
+from dicom_io.headers import PARSE_FAILURES
+
+
+def is_compressed(transfer_syntax_uid: str) -> bool:
+    """Return whether Pixel Data is encapsulated in this transfer syntax (PS3.5 annex A.4)."""
+    return bool(UID(transfer_syntax_uid).is_encapsulated)
+
+
+def decompress(dataset: Dataset) -> None:
+    """Decompress Pixel Data in place, to Explicit VR Little Endian.
+
+    The SOP Instance UID stays: the image is the same, and what a lossy compression took away was taken before
+    (PS3.3 section C.7.6.1.1.5). Colours that were stored as luminance and chrominance become RGB, and
+    Photometric Interpretation says so.
+
+    Parameters
+    ----------
+    dataset : pydicom.dataset.Dataset
+        With file meta information and encapsulated Pixel Data.
+
+    Raises
+    ------
+    UnreadablePixels
+        The pixels cannot be decoded.
+    """
+    codecs.register()
+    try:
+        dataset.decompress(decoding_plugin=codecs.PLUGIN, generate_instance_uid=False)
+    except (*PARSE_FAILURES, RuntimeError, NotImplementedError) as error:
+        raise UnreadablePixels(
+            f"expected pixels that can be decoded, for a peer that takes no compressed ones: "
+            f"{type(error).__name__}"
+        ) from error
