@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -70,23 +70,87 @@ class Sender(_Frozen):
     """Its address; any address when absent."""
 
 
+class DestinationTls(_Frozen):
+    """`[destination.tls]`: whom we trust there, and who we are; each file is PEM."""
+
+    ca: Path | None = None
+    """Authorities of the destination's certificate; those of the system when absent."""
+    certificate: Path | None = None
+    """Our certificate, for a destination that asks for one."""
+    key: Path | None = None
+    """Its private key, not encrypted; may stand in the certificate's file."""
+    verify_name: bool = True
+    """Whether the destination's certificate must name the host that is called."""
+
+
 class Destination(_Frozen):
-    """`[[destination]]`: a PACS that receives the results."""
+    """`[[destination]]`: a PACS that receives the results, by DICOM association or by DICOMweb."""
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
     """How the database and the logs call it."""
-    aet: AeTitle
+    aet: AeTitle | None = None
     """Its AE title."""
-    host: Host
+    host: Host | None = None
     """Its address."""
-    port: Port
+    port: Port | None = None
     """Its DICOM port."""
+    url: str | None = None
+    """Address of its DICOMweb service before `/studies`, in place of `aet`, `host` and `port`."""
     calling_aet: AeTitle | None = None
     """How we call ourselves there; the listener's AE title when absent."""
-    proof: Literal["none", "find"] = "none"
-    """What makes a delivery `confirmed`: `find` asks by C-FIND; with `none`, `sent` counts."""
+    proof: Literal["none", "find", "qido", "commitment"] = "none"
+    """What makes a delivery `confirmed`: `commitment` asks by Storage Commitment, `find` by C-FIND, `qido` by
+    QIDO-RS (the default with `url`); with `none`, `sent` counts."""
     profile: Literal["auto", "comprehensive-3d", "comprehensive", "enhanced", "basic-text"] = "auto"
     """Form of the report; `auto` begins with the richest and falls back to what the destination takes."""
+    tls: DestinationTls | None = None
+    """With it the destination is called over TLS."""
+    token_file: Path | None = None
+    """File with the bearer token for `url`."""
+    user: str | None = Field(None, min_length=1, max_length=255, pattern=r"^[!-9;-~]+$")
+    """Name for `url`, where the service asks for name and password."""
+    password_file: Path | None = None
+    """File with the password of `user`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_web_is_asked_by_qido(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("url") is not None:
+            return {"proof": "qido", **values}
+        return values
+
+    @model_validator(mode="after")
+    def _one_way_leads_there(self) -> Self:
+        association = {"aet": self.aet, "host": self.host, "port": self.port}
+        if self.url is None:
+            missing = [key for key, value in association.items() if value is None]
+            if missing:
+                raise ValueError(f"expected aet, host and port, or url alone; missing: {', '.join(missing)}")
+        self._require_absent("without url", self.url is None, "token_file", "user", "password_file")
+        self._require_absent("beside url", self.url is not None, "aet", "host", "port", "calling_aet")
+        if self.proof not in ("none", *(("qido",) if self.url else ("find", "commitment"))):
+            possible = "qido or none with url" if self.url else "find, commitment or none without url"
+            raise ValueError(f'proof: expected {possible}, came "{self.proof}"')
+        if (self.user is None) != (self.password_file is None) or (self.user and self.token_file):
+            raise ValueError("expected token_file, or user and password_file, or none of them")
+        return self._with_sound_url()
+
+    def _require_absent(self, where: str, applies: bool, *keys: str) -> None:
+        given = [key for key in keys if getattr(self, key) is not None]
+        if applies and given:
+            raise ValueError(f"expected no {', '.join(keys)} {where}, came {', '.join(given)}")
+
+    def _with_sound_url(self) -> Self:
+        if self.url is None:
+            return self
+        if not _is_web(self.url):
+            # What came is not repeated: it may hold a password.
+            raise ValueError("url: expected http://HOST:PORT/PATH or https://…, no password or query")
+        if self.tls is not None and not self.tls.verify_name:
+            raise ValueError("tls.verify_name: expected true with url, whose host must be named")
+        if self.tls is not None and not self.url.startswith("https:"):
+            raise ValueError("tls: expected a url with https://")
+        return self
 
 
 class Settings(_Frozen):
@@ -126,6 +190,8 @@ class Settings(_Frozen):
     """How long a PACS may be away before a delivery is `dead`."""
     network_timeout_s: float = Field(30.0, gt=0, le=DAY_S)
     """How long to wait for a PACS at each step."""
+    commitment_wait_s: float = Field(3600.0, gt=0, le=DAY_S)
+    """How long to wait for the answer to a Storage Commitment before asking again."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severity that is logged."""
 
@@ -198,6 +264,16 @@ def _is_redis(url: str) -> bool:
     if parts.scheme in ("redis", "rediss"):
         return bool(host) and re.fullmatch(r"/?\d*", parts.path) is not None
     return parts.scheme in ("redis+socket", "unix") and len(parts.path) > 1 and parts.path.startswith("/")
+
+
+def _is_web(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port  # asking for the port checks it
+    except ValueError:
+        return False
+    more = (parts.username, parts.password, parts.query or None, parts.fragment or None)
+    return parts.scheme in ("http", "https") and bool(host) and more == (None,) * 4
 
 
 def _is_database(url: str) -> bool:

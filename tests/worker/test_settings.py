@@ -165,7 +165,13 @@ def test_a_database_that_cannot_be_used_is_an_error_without_the_url(data: Path, 
         ('[sender]\naet = "CR1"', "sender ({file}): expected tables written [[sender]], came a table"),
         ("sender = 4", "sender ({file}): expected tables written [[sender]], came 4"),
         ('sender = ["CR1"]', "sender.0 ({file}): expected a table written [[sender]], came 'CR1'"),
-        ('[[destination]]\nname = "x"\nhost = "h"\nport = 1', "destination.0.aet ({file}): expected a value"),
+        (
+            '[[destination]]\nname = "x"\nhost = "h"\nport = 1',
+            (
+                '[[destination]]\nname = "x"\nhost = "h"\nport = 1',
+                "destination.0 ({file}): expected aet, host and port, or url alone; missing: aet",
+            ),
+        ),
         (
             DESTINATION.format("a b"),
             "destination.0.name ({file}): expected letters, digits, dots, hyphens and underscores, "
@@ -295,3 +301,45 @@ def test_the_command_line_stands_over_the_environment(
         assert settings.current().data == tmp_path / "option"
     finally:
         settings.current.cache_clear()
+
+
+WEB = '[[destination]]\nname = "web"\nurl = "https://pacs.example:8443/dicom-web"\n'
+
+
+def test_a_web_destination_is_proved_by_qido_unless_told_otherwise(data: Path) -> None:
+    (web,) = loaded(data, WEB).settings.destination
+    assert (web.url, web.proof, web.aet) == ("https://pacs.example:8443/dicom-web", "qido", None)
+    assert loaded(data, f'{WEB}proof = "none"').settings.destination[0].proof == "none"
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        (f'{WEB}aet = "PACS"', "expected no aet, host, port, calling_aet beside url, came aet"),
+        (f'{WEB}proof = "find"', 'proof: expected qido or none with url, came "find"'),
+        (f'{WEB}user = "u"', "expected token_file, or user and password_file, or none of them"),
+        (
+            f'{WEB}user = "u"\npassword_file = "p"\ntoken_file = "t"',
+            "expected token_file, or user and password_file, or none of them",
+        ),
+        (f"{WEB}[destination.tls]\nverify_name = false", "tls.verify_name: expected true with url"),
+        (f"{WEB.replace('https', 'http')}[destination.tls]\nca = 'a.pem'", "expected a url with https://"),
+        (f"{WEB.replace('pacs.example', 'u:secret@pacs.example')}", "no password or query"),
+        ('[[destination]]\nname = "web"\nurl = "pacs.example/dicom-web"', "expected http://HOST:PORT/PATH"),
+        (f'{DESTINATION.format("x")}proof = "qido"', "expected find, commitment or none without url"),
+        (f'{DESTINATION.format("x")}token_file = "t"', "password_file without url, came token_file"),
+        ('[[destination]]\nname = "x"', "missing: aet, host, port"),
+    ],
+)
+def test_a_destination_that_cannot_be_reached_so_is_told(data: Path, toml: str, words: str) -> None:
+    told = error(data, toml)
+    assert words in told
+    assert "destination.0" in told
+    assert "secret" not in told
+
+
+def test_a_destination_is_called_over_tls_where_files_are_named(data: Path) -> None:
+    toml = f"{DESTINATION.format('x')}proof = 'commitment'\n[destination.tls]\nca = '/etc/ca.pem'\n"
+    (found,) = loaded(data, toml).settings.destination
+    assert found.tls is not None
+    assert (found.tls.ca, found.tls.verify_name) == (Path("/etc/ca.pem"), True)
