@@ -11,6 +11,7 @@ from typing import Any
 from pynetdicom import AE, build_role
 
 from dicom_io.errors import BadTlsFiles, DestinationError, Unreachable
+from dicom_io.rejections import rejected
 from dicom_io.tls import TlsFiles, client_context, failure_words
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def associate(
     Raises
     ------
     Unreachable
-        No association came about.
+        No association came about; `Rejected`, with the three numbers, when the peer said no.
     DestinationError
         The peer ended the association before it was used.
     """
@@ -80,7 +81,7 @@ def associate(
     association = _request(target, contexts, as_scp, handlers, tls)
     if not association.is_established:
         if association.is_rejected:
-            raise Unreachable(f"{target.name}: association rejected")
+            raise rejected(target.name, association)
         # With no context accepted pynetdicom aborts: that is an answer, and the caller sees it.
         if not association.rejected_contexts:
             trouble = _tls_trouble(target, tls) if tls else None

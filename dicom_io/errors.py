@@ -16,6 +16,7 @@
         ├── StorageError          the spool or the results folder cannot be written or read
         └── DestinationError      a DICOM peer that refuses or gave no answer
             ├── Unreachable       no association came about
+            │   └── Rejected      the peer was asked for an association and said no
             └── Unanswered        an object was on its way, and no answer came
 
 Messages say what was expected, what came and of which UID; never a patient's name or id.
@@ -76,6 +77,15 @@ class DestinationError(RetryableError):
 
 class Unreachable(DestinationError):
     """No association came about: the peer is away, or does not let us in."""
+
+
+class Rejected(Unreachable):
+    """The peer was asked for an association and said no (PS3.8 section 9.3.4)."""
+
+    def __init__(self, message: str, result: int = 0, source: int = 0, reason: int = 0) -> None:
+        """Keep the three numbers of PS3.8 table 9-21 beside the words."""
+        super().__init__(message)
+        self.result, self.source, self.reason = result, source, reason
 
 
 class Unanswered(DestinationError):
