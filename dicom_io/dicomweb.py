@@ -14,7 +14,7 @@ from dicom_io.headers import printable
 from dicom_io.scu import COMPARED, Identity, Outcome, StoreAnswer, outcome_of
 from dicom_io.webclient import UNREADABLE, Exchange, WebTarget, exchange
 
-__all__ = ["WebTarget", "find_by_qido", "stow"]
+__all__ = ["WebTarget", "find_by_qido", "stow", "text_of"]
 
 HTTP_TABLE: tuple[tuple[int, int, int, Outcome, str], ...] = (
     (200, 200, 0x0000, Outcome.SENT, "stored"),
@@ -168,7 +168,7 @@ def find_by_qido(target: WebTarget, identity: Identity) -> tuple[str, ...] | Non
     """
     with exchange(target) as web:
         for match in _instances_of(web, identity):
-            if _value(match, "SOPInstanceUID") != identity.sop_instance_uid:
+            if text_of(match, "SOPInstanceUID") != identity.sop_instance_uid:
                 continue
             differing = tuple(k for k, name in COMPARED.items() if _differs(match, k, identity, name))
             if "SOPClassUID" in differing:
@@ -194,11 +194,19 @@ def _instances_of(web: Exchange, identity: Identity) -> list[dict[str, Any]]:
 
 def _differs(match: dict[str, Any], keyword: str, identity: Identity, name: str) -> bool:
     """Whether both sides name a value, and not the same one."""
-    found, expected = _value(match, keyword), getattr(identity, name)
+    found, expected = text_of(match, keyword), getattr(identity, name)
     return bool(found) and expected is not None and found != expected
 
 
-def _value(match: dict[str, Any], keyword: str) -> str:
-    """First value of an attribute in the DICOM JSON model (PS3.18 annex F.2)."""
-    values = match.get(f"{tag_for_keyword(keyword):08X}", {}).get("Value") or [""]
-    return str(values[0] or "")
+def text_of(match: dict[str, Any], keyword: str) -> str:
+    """Return an attribute's values in the DICOM JSON model, joined with a comma (PS3.18 annex F.2).
+
+    Parameters
+    ----------
+    match : dict
+        A data set in that model.
+    keyword : str
+        The attribute's keyword.
+    """
+    values = match.get(f"{tag_for_keyword(keyword):08X}", {}).get("Value") or []
+    return ", ".join(str(value) for value in values if value is not None).strip()
