@@ -13,7 +13,7 @@ from pydicom.valuerep import DSfloat
 
 from dicom_io import codes
 from dicom_io.charset import settle_character_set
-from dicom_io.evidence import Evidence, inherit, view_evidence
+from dicom_io.evidence import Evidence, inherit, inherit_body_part, view_evidence
 from dicom_io.findings import ResultContext
 from dicom_io.identity import (
     MANUFACTURER,
@@ -138,6 +138,7 @@ def wrap_picture(
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     inherit(capture, evidence)
+    inherit_body_part(capture, evidence)
     describe_equipment(capture, context)
     describe_instance(capture, moment)
     capture.DateOfSecondaryCapture = capture.ContentDate
@@ -152,12 +153,8 @@ def _uid(context: ResultContext, film: Dataset, kind: Kind) -> str:
 
 
 def _describe_image(capture: Dataset, film: Dataset, derivation: str) -> None:
-    """Write what the picture has of its film: body part, losses, burned-in text, reference."""
+    """Write what the picture has of its film: losses, burned-in text, reference."""
     capture.ConversionType = "WSD"
-    capture.BodyPartExamined = film.get("BodyPartExamined", "CHEST")
-    if capture.BodyPartExamined != "CHEST":
-        # Type 2C (PS3.3 C.7.3.1): any other word might name a paired organ.
-        capture.Laterality = ""
     capture.PatientOrientation = ""
     capture.DerivationDescription = derivation
     for keyword in (

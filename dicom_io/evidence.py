@@ -170,6 +170,22 @@ def inherit(result: Dataset, evidence: Evidence) -> None:
             del result[keyword]
 
 
+def inherit_body_part(result: Dataset, evidence: Evidence) -> None:
+    """Write Body Part Examined, and Laterality where it must stand beside it (PS3.3 C.7.3.1).
+
+    Parameters
+    ----------
+    result : Dataset
+        A picture or presentation state to be completed.
+    evidence : Evidence
+        The film's clean headers; without a body part it is a chest, since only chests are judged.
+    """
+    result.BodyPartExamined = evidence.headers.get("BodyPartExamined", "CHEST")
+    if result.BodyPartExamined != "CHEST":
+        # Type 2C: any other word might name a paired organ.
+        result.Laterality = ""
+
+
 class _Reader:
     """Reads texts of a data set without leaving a trace in it."""
 
