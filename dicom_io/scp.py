@@ -1,22 +1,25 @@
 """Receive films: a Verification and Storage SCP that parses nothing but the command set (PS3.4 annex B).
 
-Each data set is written in chunks straight into the spool's incoming folder and handed on as a path.
+Each data set is written straight into the spool's incoming folder and handed on as a path.
 What becomes of it, and so the status, is the caller's decision.
 """
 
 import logging
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from ssl import SSLContext
+from threading import Thread
 from typing import Any
 
-from pynetdicom import AE, _config, evt
-from pynetdicom.presentation import build_context
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom import AE, evt
 
+from dicom_io.commitment_scp import CommitmentService
 from dicom_io.headers import is_valid_uid
+from dicom_io.intake import CANNOT_UNDERSTAND, INVALID_INSTANCE, IncomingObject
+from dicom_io.negotiation import prefer_the_senders_order, supported_contexts
+from dicom_io.server import ListenerServer
 
 log = logging.getLogger(__name__)
 
@@ -26,52 +29,13 @@ class StoreStatus(IntEnum):
 
     SUCCESS = 0x0000
     """The film is synced on disk and its row is committed (PS3.4 section B.2.3)."""
-    INVALID_INSTANCE = 0x0117
-    """The SOP Instance UID is not digits and dots, or the class is not the negotiated one (PS3.7 annex C)."""
+    INVALID_INSTANCE = INVALID_INSTANCE
+    """The SOP Instance UID is missing or not digits and dots, or the class is not the negotiated one
+    (PS3.7 annex C)."""
     OUT_OF_RESOURCES = 0xA700
     """Our own trouble, disk or database: send it again later (PS3.4 section B.2.3)."""
-
-
-ACCEPTED_SOP_CLASSES: dict[str, str] = {
-    "1.2.840.10008.5.1.4.1.1.1": "Computed Radiography Image Storage",
-    "1.2.840.10008.5.1.4.1.1.1.1": "Digital X-Ray Image Storage - For Presentation",
-    "1.2.840.10008.5.1.4.1.1.1.1.1": "Digital X-Ray Image Storage - For Processing",
-    "1.2.840.10008.5.1.4.1.1.7": "Secondary Capture Image Storage",
-    "1.2.840.10008.5.1.4.1.1.7.1": "Multi-frame Single Bit Secondary Capture Image Storage",
-    "1.2.840.10008.5.1.4.1.1.7.2": "Multi-frame Grayscale Byte Secondary Capture Image Storage",
-    "1.2.840.10008.5.1.4.1.1.7.3": "Multi-frame Grayscale Word Secondary Capture Image Storage",
-    "1.2.840.10008.5.1.4.1.1.7.4": "Multi-frame True Color Secondary Capture Image Storage",
-    "1.2.840.10008.5.1.4.1.1.11.1": "Grayscale Softcopy Presentation State Storage",
-    "1.2.840.10008.5.1.4.1.1.11.2": "Color Softcopy Presentation State Storage",
-    "1.2.840.10008.5.1.4.1.1.88.11": "Basic Text SR Storage",
-    "1.2.840.10008.5.1.4.1.1.88.22": "Enhanced SR Storage",
-    "1.2.840.10008.5.1.4.1.1.88.33": "Comprehensive SR Storage",
-    "1.2.840.10008.5.1.4.1.1.88.34": "Comprehensive 3D SR Storage",
-    "1.2.840.10008.5.1.4.1.1.88.59": "Key Object Selection Document Storage",
-    "1.2.840.10008.5.1.4.1.1.88.67": "X-Ray Radiation Dose SR Storage",
-    "1.2.840.10008.5.1.4.1.1.104.1": "Encapsulated PDF Storage",
-}
-"""What the study of a chest radiograph may hold; anything else is not negotiated."""
-
-ACCEPTED_TRANSFER_SYNTAXES: dict[str, str] = {
-    "1.2.840.10008.1.2.1": "Explicit VR Little Endian",
-    "1.2.840.10008.1.2": "Implicit VR Little Endian",
-    "1.2.840.10008.1.2.2": "Explicit VR Big Endian",
-    "1.2.840.10008.1.2.1.99": "Deflated Explicit VR Little Endian",
-    "1.2.840.10008.1.2.5": "RLE Lossless",
-    "1.2.840.10008.1.2.4.50": "JPEG Baseline",
-    "1.2.840.10008.1.2.4.51": "JPEG Extended",
-    "1.2.840.10008.1.2.4.57": "JPEG Lossless",
-    "1.2.840.10008.1.2.4.70": "JPEG Lossless SV1",
-    "1.2.840.10008.1.2.4.80": "JPEG-LS Lossless",
-    "1.2.840.10008.1.2.4.81": "JPEG-LS Near-lossless",
-    "1.2.840.10008.1.2.4.90": "JPEG 2000 Lossless",
-    "1.2.840.10008.1.2.4.91": "JPEG 2000",
-    "1.2.840.10008.1.2.4.201": "HTJ2K Lossless",
-    "1.2.840.10008.1.2.4.202": "HTJ2K Lossless RPCL",
-    "1.2.840.10008.1.2.4.203": "HTJ2K",
-}
-"""Negotiated in the sender's order of preference, stored as sent (PS3.5 section 10)."""
+    CANNOT_UNDERSTAND = CANNOT_UNDERSTAND
+    """There is no data set, or the command set lacks a field that it must have (PS3.4 section B.2.3)."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +59,18 @@ class ReceivedInstance:
 
 @dataclass(frozen=True)
 class ListenerAddress:
-    """Where the listener listens, and for how many at once."""
+    """Where the listener listens, and for what."""
 
     aet: str
     host: str
     port: int
     max_associations: int = 20
+    max_pdu_bytes: int = 128 * 1024
+    """Largest P-DATA-TF PDU that peers are asked to send (PS3.8 annex D.1)."""
+    any_storage: bool = False
+    """Whether every Storage SOP Class of the standard is negotiated."""
+    tls: SSLContext | None = None
+    """How the port speaks TLS; None for plain DICOM."""
 
 
 class StorageListener:
@@ -109,7 +79,7 @@ class StorageListener:
     Parameters
     ----------
     address
-        AE title, host, port, and the number of associations served at once.
+        AE title, host, port, and what is accepted there.
     incoming
         Folder into which data sets are received; on the file system of the spool.
     admit
@@ -118,7 +88,9 @@ class StorageListener:
     store
         Takes over the received file and answers the status; it owns the file from then on.
     refused
-        Told of each instance that was not taken: the peer and the reason, for the record.
+        Told of each peer or instance that was turned away: the peer and the reason, for the record.
+    commitment
+        Takes requests for storage commitment and answers to our own; absent, it is not negotiated.
     """
 
     def __init__(
@@ -129,38 +101,49 @@ class StorageListener:
         admit: Callable[[Peer], bool],
         store: Callable[[ReceivedInstance], StoreStatus],
         refused: Callable[[Peer, str, str], None],
+        commitment: CommitmentService | None = None,
     ) -> None:
         self._address = address
         self._incoming = incoming
         self._admit = admit
         self._store = store
         self._refused = refused
-        self._server: Any = None
+        self._commitment = commitment
+        self._server: ListenerServer | None = None
 
     def start(self) -> None:
         """Open the port; `OSError` when it is taken."""
-        _config.STORE_RECV_CHUNKED_DATASET = True
-        # pynetdicom makes its temporary files where `tempfile` says; a rename needs one file system.
-        tempfile.tempdir = str(self._incoming)
         entity = AE(ae_title=self._address.aet)
         entity.maximum_associations = self._address.max_associations
-        entity.supported_contexts = [
-            build_context(uid, list(ACCEPTED_TRANSFER_SYNTAXES)) for uid in ACCEPTED_SOP_CLASSES
+        entity.maximum_pdu_size = self._address.max_pdu_bytes
+        entity.supported_contexts = supported_contexts(any_storage=self._address.any_storage)
+        handlers: list[Any] = [
+            (evt.EVT_REQUESTED, self._on_requested),
+            (evt.EVT_REJECTED, self._on_rejected),
+            (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_CONN_CLOSE, _clear_half_received),
         ]
-        entity.add_supported_context(Verification)
-        self._server = entity.start_server(
+        if self._commitment is not None:
+            entity.supported_contexts = [*entity.supported_contexts, self._commitment.context()]
+            handlers += self._commitment.handlers()
+        server: Any = entity.make_server(
             (self._address.host, self._address.port),
-            block=False,
-            evt_handlers=[
-                (evt.EVT_REQUESTED, self._on_requested),
-                (evt.EVT_C_STORE, self._on_store),
-                (evt.EVT_CONN_CLOSE, _clear_half_received),
-            ],
+            evt_handlers=handlers,
+            server_class=ListenerServer,
+            incoming=self._incoming,
+            tls=self._address.tls,
+            handshake_failed=lambda host, words: self._refused(Peer("", host), "tls", words),
         )
-        log.info("listening as %s on %s:%d", self._address.aet, self._address.host, self._address.port)
+        self._server = server
+        Thread(target=server.serve_forever, name="listener", daemon=True).start()
+        secured = "with TLS" if self._address.tls is not None else "without TLS"
+        at = (self._address.aet, self._address.host, self._address.port)
+        log.info("listening as %s on %s:%d, %s", *at, secured)
 
     def stop(self) -> None:
-        """Close the port and abort what is still associated; senders send unfinished films again."""
+        """Close the port; senders send unfinished films again."""
+        if self._commitment is not None:
+            self._commitment.stop()
         if self._server is not None:
             self._server.shutdown()
             self._server = None
@@ -169,6 +152,7 @@ class StorageListener:
         """Reject an association from a peer that nobody let in."""
         peer = _peer(event)
         if self._admit(peer):
+            prefer_the_senders_order(event.assoc)
             return
         log.warning("association rejected: calling AE title not recognised, host %s", peer.host)
         # Recorded first: who is told of the rejection finds it in `status`.
@@ -179,40 +163,51 @@ class StorageListener:
             event.assoc.is_rejected = True
             event.assoc.kill()
 
+    def _on_rejected(self, event: Any) -> None:
+        """Record what pynetdicom rejects by itself: more associations than are served at once."""
+        peer = _peer(event)
+        log.warning("association rejected: local limit exceeded, host %s", peer.host)
+        limit = self._address.max_associations
+        self._refused(peer, "busy", f"more than {limit} associations at once, [listener] max_associations")
+
     def _on_store(self, event: Any) -> int:
         """Check the command set, then hand the file over.
 
         Returns
         -------
         int
-            0x0000 (stored), 0x0117 (invalid SOP Instance UID or class), 0xA700 (our own trouble).
+            0x0000 (stored), 0x0117 (invalid SOP Instance UID or class), 0xA700 (our own trouble),
+            0xC000 (no data set).
         """
-        request, peer = event.request, _peer(event)
+        request, peer, incoming = event.request, _peer(event), event.request.DataSet
         uid, sop_class = str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID)
         problem = _command_problem(uid, sop_class, str(event.context.abstract_syntax))
         if problem is not None:
+            incoming.discard()
             reason, detail = problem
             log.warning("film not taken: %s: %s", reason, detail)
             self._refused(peer, reason, detail)
             return StoreStatus.INVALID_INSTANCE
-        # Flushed by the close, so that the new owner of the path sees every byte.
-        request._dataset_file.close()
+        path = incoming.finish() if isinstance(incoming, IncomingObject) else None
+        if path is None:
+            return StoreStatus.OUT_OF_RESOURCES if incoming.trouble else StoreStatus.CANNOT_UNDERSTAND
         instance = ReceivedInstance(
             sop_class_uid=sop_class,
             sop_instance_uid=uid,
             transfer_syntax_uid=str(event.context.transfer_syntax),
             peer=peer,
-            path=Path(event.dataset_path),
+            path=path,
         )
-        return int(self._store(instance))
+        try:
+            return int(self._store(instance))
+        finally:
+            # Its owner has moved it by now; what is still here was not taken.
+            path.unlink(missing_ok=True)
 
 
 def _clear_half_received(event: Any) -> None:
-    """Close and remove the file of an object that was cut off; pynetdicom keeps both."""
-    file = getattr(event.assoc.dimse.message, "_data_set_file", None)
-    if file is not None:
-        file.close()
-        Path(file.name).unlink(missing_ok=True)
+    """Remove the file of an object that was cut off."""
+    event.assoc.dimse.discard()
 
 
 def _peer(event: Any) -> Peer:

@@ -1,0 +1,90 @@
+"""The port of the listener: TLS in the connection's own thread, and every association with our `Intake`."""
+
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from socketserver import TCPServer
+from typing import Any
+
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
+
+from dicom_io.intake import Intake
+from dicom_io.tls import failure_words
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE_TIMEOUT_S = 10.0
+
+
+class ListenerServer(ThreadedAssociationServer):
+    """Serves associations; a connection that fails its TLS handshake, or is silent, costs itself alone.
+
+    pynetdicom makes the handshake in the loop that accepts connections, where one silent peer stops all.
+
+    Parameters
+    ----------
+    incoming : Path
+        Folder into which data sets are received.
+    tls : ssl.SSLContext or None
+        How the port speaks TLS; None for plain DICOM.
+    handshake_failed : Callable[[str, str], None]
+        Told the peer's address and why its handshake failed.
+    *arguments, **more
+        As pynetdicom's server takes them.
+    """
+
+    request_queue_size = 64
+    """Connections that wait for being accepted; a modality opens one for each film."""
+
+    def __init__(
+        self,
+        *arguments: Any,
+        incoming: Path,
+        tls: ssl.SSLContext | None,
+        handshake_failed: Callable[[str, str], None],
+        **more: Any,
+    ) -> None:
+        self.incoming = incoming
+        self._tls = tls
+        self._handshake_failed = handshake_failed
+        more["request_handler"] = _Connection
+        super().__init__(*arguments, **more)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Make the handshake where there is TLS, then serve."""
+        if self._tls is not None:
+            secured = self._shake_hands(self._tls, request, client_address)
+            if secured is None:
+                return
+            request = secured
+        super().finish_request(request, client_address)
+
+    def shutdown(self) -> None:
+        """Close the port; associations that are open end by themselves, or with the process."""
+        # Not pynetdicom's, which also takes the server off a list that `AE.make_server` does not put it on.
+        TCPServer.shutdown(self)
+        self.server_close()
+
+    def _shake_hands(
+        self, tls: ssl.SSLContext, request: socket.socket, client_address: Any
+    ) -> ssl.SSLSocket | None:
+        try:
+            request.settimeout(HANDSHAKE_TIMEOUT_S)
+            secured = tls.wrap_socket(request, server_side=True)
+            secured.settimeout(None)
+        except OSError as error:
+            words, host = failure_words(error), str(client_address[0])
+            log.warning("TLS connection refused: %s, host %s", words, host)
+            self.shutdown_request(request)
+            self._handshake_failed(host, words)
+            return None
+        return secured
+
+
+class _Connection(RequestHandler):
+    def _create_association(self) -> Any:
+        association = super()._create_association()
+        association.dimse = Intake(association, self.server.incoming)  # type: ignore[attr-defined]
+        return association
