@@ -1,6 +1,7 @@
 """Receive a C-STORE's data set into a file, and turn trouble with it into an answer (PS3.7 section 9.1.1)."""
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from io import BufferedWriter, BytesIO
 from pathlib import Path
@@ -23,6 +24,8 @@ MAX_OTHER_BYTES = 16 * 2**20
 """Largest data set of a message that is no C-STORE: it is held in memory."""
 NAMES = ("AffectedSOPClassUID", "AffectedSOPInstanceUID")
 """What a C-STORE says of the object that follows (PS3.7 section 9.1.1.1)."""
+LONGEST_UID = 64
+"""Characters of a UID at most (PS3.5 section 9.1)."""
 INVALID_INSTANCE, CANNOT_UNDERSTAND = 0x0117, 0xC000
 """Answers to a request that pynetdicom would not answer (PS3.7 section 9.1.1.1.9)."""
 
@@ -66,6 +69,7 @@ class IncomingObject(BytesIO):
             if self.size_bytes > MAX_OTHER_BYTES:
                 raise ValueError(f"expected a data set of at most {MAX_OTHER_BYTES} bytes")
             return super().write(piece)
+        _drop_what_is_too_long(self._message)
         # What has no valid UIDs is refused when it is complete, and stored nowhere.
         if self.trouble is None and all(is_valid_uid(_uid(self._message, name)) for name in NAMES):
             try:
@@ -128,11 +132,14 @@ class Intake(DIMSEServiceProvider):
         Whose messages these are.
     folder : Path
         Where files are made.
+    refused : Callable[[str, str], None]
+        Told the reason and the words, for each request that is refused here.
     """
 
-    def __init__(self, association: Any, folder: Path) -> None:
+    def __init__(self, association: Any, folder: Path, refused: Callable[[str, str], None]) -> None:
         super().__init__(association)
         self._folder = folder
+        self._refused = refused
 
     def receive_primitive(self, primitive: Any) -> None:
         """Take the next fragments of a message; one that makes no sense aborts the association alone."""
@@ -164,7 +171,9 @@ class Intake(DIMSEServiceProvider):
         missing = [keyword for keyword in ("MessageID", *NAMES) if keyword not in present]
         if not missing:
             return
-        log.warning("film not taken: C-STORE without %s", ", ".join(missing))
+        words = f"expected a C-STORE with {' and '.join(missing)}, came one without, or with a longer one"
+        log.warning("film not taken: %s", words)
+        self._refused("invalid_uid" if set(missing).intersection(NAMES) else "incomplete_request", words)
         if isinstance(incoming, IncomingObject):
             incoming.discard()
         answer = C_STORE()
@@ -172,6 +181,13 @@ class Intake(DIMSEServiceProvider):
         answer.Status = INVALID_INSTANCE if set(missing).intersection(NAMES) else CANNOT_UNDERSTAND
         if message.context_id is not None:
             self.send_msg(answer, message.context_id)
+
+
+def _drop_what_is_too_long(message: DIMSEMessage) -> None:
+    """Take a UID that cannot be one for a missing one: pynetdicom would abort the association for it."""
+    for name in NAMES:
+        if len(_uid(message, name)) > LONGEST_UID:
+            delattr(message.command_set, name)
 
 
 def _uid(message: DIMSEMessage, keyword: str) -> str:

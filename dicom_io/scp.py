@@ -132,7 +132,7 @@ class StorageListener:
             server_class=ListenerServer,
             incoming=self._incoming,
             tls=self._address.tls,
-            handshake_failed=lambda host, words: self._refused(Peer("", host), "tls", words),
+            refused=lambda aet, host, reason, words: self._refused(Peer(aet, host), reason, words),
         )
         self._server = server
         Thread(target=server.serve_forever, name="listener", daemon=True).start()

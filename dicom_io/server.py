@@ -29,8 +29,8 @@ class ListenerServer(ThreadedAssociationServer):
         Folder into which data sets are received.
     tls : ssl.SSLContext or None
         How the port speaks TLS; None for plain DICOM.
-    handshake_failed : Callable[[str, str], None]
-        Told the peer's address and why its handshake failed.
+    refused : Callable[[str, str, str, str], None]
+        Told who was turned away here, by AE title (empty before an association) and host, why, and in words.
     *arguments, **more
         As pynetdicom's server takes them.
     """
@@ -43,12 +43,12 @@ class ListenerServer(ThreadedAssociationServer):
         *arguments: Any,
         incoming: Path,
         tls: ssl.SSLContext | None,
-        handshake_failed: Callable[[str, str], None],
+        refused: Callable[[str, str, str, str], None],
         **more: Any,
     ) -> None:
         self.incoming = incoming
         self._tls = tls
-        self._handshake_failed = handshake_failed
+        self.refused = refused
         more["request_handler"] = _Connection
         super().__init__(*arguments, **more)
 
@@ -78,13 +78,20 @@ class ListenerServer(ThreadedAssociationServer):
             words, host = failure_words(error), str(client_address[0])
             log.warning("TLS connection refused: %s, host %s", words, host)
             self.shutdown_request(request)
-            self._handshake_failed(host, words)
+            self.refused("", host, "tls", words)
             return None
         return secured
 
 
 class _Connection(RequestHandler):
+    server: ListenerServer
+
     def _create_association(self) -> Any:
         association = super()._create_association()
-        association.dimse = Intake(association, self.server.incoming)  # type: ignore[attr-defined]
+
+        def refused(reason: str, detail: str) -> None:
+            peer = association.requestor
+            self.server.refused(str(peer.ae_title).strip(), str(peer.address), reason, detail)
+
+        association.dimse = Intake(association, self.server.incoming, refused)
         return association

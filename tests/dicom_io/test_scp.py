@@ -163,9 +163,27 @@ def test_a_request_that_lacks_a_field_is_answered_and_the_association_lives(
         delattr(message.command_set, keyword)
         send_fragments(association, message)
         assert answer_to(association).Status == status
+        ((peer, reason, detail),) = site.rejected
+        assert peer == Peer("STORESCU", "127.0.0.1")
+        assert reason == ("incomplete_request" if keyword == "MessageID" else "invalid_uid")
+        assert keyword in detail
         assert exchange(association, request(f"{UID}.2")) == 0x0000
     assert [instance.sop_instance_uid for instance, _ in site.stored] == [f"{UID}.2"]
     assert list(site.incoming.iterdir()) == []
+
+
+@pytest.mark.parametrize("uid", ["", "1." + "2" * 63, "1" * 200])
+def test_a_uid_that_is_empty_or_too_long_is_answered_0117_and_the_association_lives(
+    site: Site, uid: str
+) -> None:
+    with site.raw() as association:
+        message = C_STORE_RQ()
+        message.primitive_to_message(request(UID))
+        message.command_set.AffectedSOPInstanceUID = uid
+        send_fragments(association, message)
+        assert answer_to(association).Status == 0x0117
+        assert exchange(association, request(f"{UID}.2")) == 0x0000
+    assert [reason for _, reason, _ in site.rejected] == ["invalid_uid"]
 
 
 def test_a_request_without_a_data_set_is_answered_c000_and_the_association_lives(site: Site) -> None:
