@@ -9,7 +9,7 @@ from pydicom import dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
-from dicom_io.errors import DestinationError, Unanswered
+from dicom_io.errors import HoldsAnother, Unanswered
 from dicom_io.headers import printable
 from dicom_io.scu import COMPARED, Identity, Outcome, StoreAnswer, outcome_of
 from dicom_io.webclient import UNREADABLE, Exchange, WebTarget, exchange
@@ -164,7 +164,9 @@ def find_by_qido(target: WebTarget, identity: Identity) -> tuple[str, ...] | Non
     Raises
     ------
     DestinationError
-        The server could not be asked, or holds an object of another class under this SOP Instance UID.
+        The server could not be asked.
+    HoldsAnother
+        The server holds an object of another class under this SOP Instance UID.
     """
     with exchange(target) as web:
         for match in _instances_of(web, identity):
@@ -172,7 +174,7 @@ def find_by_qido(target: WebTarget, identity: Identity) -> tuple[str, ...] | Non
                 continue
             differing = tuple(k for k, name in COMPARED.items() if _differs(match, k, identity, name))
             if "SOPClassUID" in differing:
-                raise DestinationError(f"{target.name}: holds an object of another class under our UID")
+                raise HoldsAnother(f"{target.name}: holds an object of another class under our UID")
             return differing
     return None
 

@@ -15,6 +15,7 @@
     └── RetryableError            worth trying again later
         ├── StorageError          the spool or the results folder cannot be written or read
         └── DestinationError      a DICOM peer that refuses or gave no answer
+            ├── HoldsAnother      another object lies there under a UID of ours
             ├── Unreachable       no association came about
             │   └── Rejected      the peer was asked for an association and said no
             └── Unanswered        an object was on its way, and no answer came
@@ -73,6 +74,10 @@ class StorageError(RetryableError):
 
 class DestinationError(RetryableError):
     """A DICOM peer that refuses for now, or gave no answer."""
+
+
+class HoldsAnother(DestinationError):
+    """Under a SOP Instance UID of ours the peer holds an object of another class."""
 
 
 class Unreachable(DestinationError):

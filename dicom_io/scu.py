@@ -13,7 +13,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from dicom_io.association import EXPLICIT_LE, IMPLICIT_LE, Target, associate
-from dicom_io.errors import DestinationError, Unanswered
+from dicom_io.errors import DestinationError, HoldsAnother, Unanswered
 from dicom_io.headers import printable
 from dicom_io.transcode import decompress, is_compressed
 
@@ -172,7 +172,9 @@ def find(target: Target, identity: Identity) -> tuple[str, ...] | None:
     Raises
     ------
     DestinationError
-        The peer could not be asked, or holds an object of another class under this SOP Instance UID.
+        The peer could not be asked.
+    HoldsAnother
+        The peer holds an object of another class under this SOP Instance UID.
     """
     query = Dataset()
     query.QueryRetrieveLevel = "IMAGE"
@@ -187,7 +189,7 @@ def find(target: Target, identity: Identity) -> tuple[str, ...] | None:
             keyword for keyword, name in COMPARED.items() if _differs(match, keyword, identity, name)
         )
         if "SOPClassUID" in differing:
-            raise DestinationError(f"{target.name}: holds an object of another class under our UID")
+            raise HoldsAnother(f"{target.name}: holds an object of another class under our UID")
         return differing
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from dicom_io.findings import Device
 from dicom_io.spool import Folder
 from worker import __version__, database
 from worker import settings as worker_settings
+from worker.refusals import RefusedClasses
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Context:
 
     settings: Settings
     engine: Engine
+    refused_classes: RefusedClasses = field(default_factory=RefusedClasses)
+    """SOP classes that destinations refused a while ago."""
 
     @property
     def actor(self) -> str:

@@ -52,7 +52,10 @@ IMAGE_TRANSITIONS: dict[ImageState, frozenset[ImageState]] = {
 }
 
 DELIVERY_TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
-    DeliveryState.DUE: frozenset({DeliveryState.SENT, DeliveryState.CONFIRMED, DeliveryState.DEAD}),
+    # Due to due: the destination refused this form of the report, the next one is to be sent.
+    DeliveryState.DUE: frozenset(
+        {DeliveryState.DUE, DeliveryState.SENT, DeliveryState.CONFIRMED, DeliveryState.DEAD}
+    ),
     # Back to due: the destination was asked and does not have it.
     DeliveryState.SENT: frozenset({DeliveryState.CONFIRMED, DeliveryState.DUE, DeliveryState.DEAD}),
     DeliveryState.CONFIRMED: frozenset(),

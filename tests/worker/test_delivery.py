@@ -17,7 +17,8 @@ from sqlalchemy import Engine, select
 
 from worker import database
 from worker.context import Context
-from worker.delivery import ASK_AT_MOST, deliver
+from worker.delivery import deliver
+from worker.proofs import ASK_AT_MOST
 from worker.queries import deliveries, ledger
 from worker.settings import Destination
 from worker.states import DeliveryState, ImageState
@@ -166,7 +167,7 @@ def test_an_administrator_is_told_when_we_are_not_authorised(
     context, made = site(make_context, sqlite_engine, pacs)
     pacs.answers.append(0x0124)
     deliver(context, made.delivery_ids[0])
-    assert [r.levelname for r in caplog.records if "an administrator must let us in" in r.getMessage()] == [
+    assert [r.levelname for r in caplog.records if "an administrator must act" in r.getMessage()] == [
         "ERROR"
     ]
 
@@ -199,9 +200,8 @@ def test_what_is_not_understood_is_tried_for_a_day(
     make_context: MakeContext, sqlite_engine: Engine, pacs: ScriptedPacs, hours: int, state: DeliveryState
 ) -> None:
     context, made = site(make_context, sqlite_engine, pacs)
-    change(
-        sqlite_engine, Delivery, made.delivery_ids[0], created_at=now(sqlite_engine) - timedelta(hours=hours)
-    )
+    past = now(sqlite_engine) - timedelta(hours=hours)
+    change(sqlite_engine, Delivery, made.delivery_ids[0], refused_since=past)
     pacs.answers.append(0xC000)
     deliver(context, made.delivery_ids[0])
     assert delivery(sqlite_engine, made.delivery_ids[0]).state == state
@@ -422,7 +422,7 @@ def test_a_destination_that_is_not_in_the_configuration_is_waited_for_a_day(
     context = make_context(sqlite_engine)
     made = analyse(sqlite_engine, folder=context.results)
     past = now(sqlite_engine) - timedelta(hours=hours)
-    change(sqlite_engine, Delivery, made.delivery_ids[0], created_at=past)
+    change(sqlite_engine, Delivery, made.delivery_ids[0], refused_since=past)
     deliver(context, made.delivery_ids[0])
     found = delivery(sqlite_engine, made.delivery_ids[0])
     assert found.state == state

@@ -167,10 +167,7 @@ def test_a_database_that_cannot_be_used_is_an_error_without_the_url(data: Path, 
         ('sender = ["CR1"]', "sender.0 ({file}): expected a table written [[sender]], came 'CR1'"),
         (
             '[[destination]]\nname = "x"\nhost = "h"\nport = 1',
-            (
-                '[[destination]]\nname = "x"\nhost = "h"\nport = 1',
-                "destination.0 ({file}): expected aet, host and port, or url alone; missing: aet",
-            ),
+            "destination.0 ({file}): expected aet, host and port, or url alone; missing: aet",
         ),
         (
             DESTINATION.format("a b"),
