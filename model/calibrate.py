@@ -1,31 +1,100 @@
 """Scores of calibration films become a probability, a threshold, a band and the scale of the map."""
 
+import dataclasses
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model import conformal
 from model.checkpoint import Calibration
 from model.config import Config, DecisionConfig
-from model.data import Film
+from model.data import Film, group_units
 from model.network import FilmNetwork
-from model.probability import Float64, log_odds, product_log_odds, sigmoid
+from model.probability import Float64, calibrated, log_odds, mapped_log_odds, product_log_odds, sigmoid
 from model.scoring import score_films
 
 log = logging.getLogger(__name__)
 
 MIN_SLOPE = 1e-3
 """A slope of 0 or below would turn the heads' order round; such a model has learned nothing."""
+FOLDS = 5
+"""Folds in which Platt's map and the beta map are compared."""
+
+
+@dataclass(frozen=True)
+class CalibrationFilms:
+    """What is known of N calibration films: scores of a network that trained on none of their families."""
+
+    odds_N: Float64
+    """Log-odds of the joined heads."""
+    is_covid_N: NDArray[np.bool_]
+    """The truth."""
+    cam_top_N: Float64
+    """Largest value of each film's raw map."""
+    unit_N: NDArray[np.int64]
+    """Number of the patient or group."""
+
+    @property
+    def counts(self) -> str:
+        """Return the number of films of each kind, in words."""
+        covid = int(self.is_covid_N.sum())
+        return f"{covid} COVID-19, {len(self.is_covid_N) - covid} others"
 
 
 def platt(odds_N: Float64, is_covid_N: NDArray[np.bool_]) -> tuple[float, float]:
     """Return slope and intercept of the logistic regression of the answer on the log-odds (Platt 1999)."""
+    (slope,), intercept = _logistic(odds_N[:, None], is_covid_N)
+    return slope, intercept
+
+
+def beta(odds_N: Float64, is_covid_N: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Return both slopes and the intercept of a beta calibration (Kull, Silva Filho and Flach 2017).
+
+    It is the logistic regression of the answer on ``log p`` and ``-log(1 - p)``; see
+    `model.probability.calibrated`.
+    """
+    features_N2 = np.stack([-np.logaddexp(0.0, -odds_N), np.logaddexp(0.0, odds_N)], axis=1)
+    (slope, slope_rest), intercept = _logistic(features_N2, is_covid_N)
+    return slope, slope_rest, intercept
+
+
+def _logistic(features_NF: Float64, answer_N: NDArray[np.bool_]) -> tuple[list[float], float]:
     from sklearn.linear_model import LogisticRegression
 
-    fitted = LogisticRegression(C=1e6).fit(odds_N[:, None], is_covid_N)
-    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    # Hardly any penalty: it only keeps classes that a score separates whole from an infinite slope.
+    fitted = LogisticRegression(C=1e6, max_iter=1000).fit(features_NF, answer_N)
+    return [float(value) for value in fitted.coef_[0]], float(fitted.intercept_[0])
+
+
+def beta_is_better(films: CalibrationFilms) -> bool:
+    """Return whether the beta map has a smaller log-loss than Platt's on films that fitted neither.
+
+    Five folds that part no patient; beta must win by more than chance: by more than 1.96 standard errors
+    of the difference, counted over patients. Otherwise the map with one number less is kept.
+    """
+    from scipy.stats import sem
+
+    _, unit_N = np.unique(films.unit_N, return_inverse=True)
+    smallest = min(len(set(unit_N[films.is_covid_N])), len(set(unit_N[~films.is_covid_N])))
+    if smallest < 10 * FOLDS:
+        return False
+    gain_N = np.zeros(len(unit_N))
+    fold_N = np.random.default_rng(0).permutation(int(unit_N.max()) + 1)[unit_N] % FOLDS
+    for fold in range(FOLDS):
+        fit, held = fold_N != fold, fold_N == fold
+        slope, intercept = platt(films.odds_N[fit], films.is_covid_N[fit])
+        bent = beta(films.odds_N[fit], films.is_covid_N[fit])
+        if min(slope, *bent[:2]) < MIN_SLOPE:
+            return False
+        sign = np.where(films.is_covid_N[held], -1.0, 1.0)
+        straight_N = np.logaddexp(0, sign * mapped_log_odds(films.odds_N[held], slope, None, intercept))
+        gain_N[held] = np.logaddexp(0, sign * mapped_log_odds(films.odds_N[held], *bent)) - straight_N
+    per_unit = np.bincount(unit_N, gain_N)
+    return bool(per_unit.mean() + 1.96 * sem(per_unit) < 0)
 
 
 def youden_threshold(probability_N: Float64, is_covid_N: NDArray[np.bool_]) -> float:
@@ -43,54 +112,94 @@ def youden_threshold(probability_N: Float64, is_covid_N: NDArray[np.bool_]) -> f
     return float(scores[cut] + scores[cut - 1]) / 2 if allowed.any() else float(scores[0])
 
 
-def band(probability_N: Float64, threshold: float, fraction: float) -> tuple[float, float]:
-    """Return the band around the threshold, even in log-odds, that holds `fraction` of the films."""
-    centre = log_odds(threshold)
-    reach = np.quantile(np.abs(log_odds(probability_N) - centre), fraction) if fraction > 0 else 0.0
-    return float(sigmoid(centre - reach)), float(sigmoid(centre + reach))
+def fit_map(films: CalibrationFilms) -> tuple[float, float | None, float, str]:
+    """Return slope, second slope (None for Platt's map), intercept, and the name of the map."""
+    if beta_is_better(films):
+        slope, slope_rest, intercept = beta(films.odds_N, films.is_covid_N)
+        if min(slope, slope_rest) >= MIN_SLOPE:
+            return slope, slope_rest, intercept, "beta calibration"
+    slope, intercept = platt(films.odds_N, films.is_covid_N)
+    if slope < MIN_SLOPE:
+        log.warning("the heads do not tell COVID-19 on the calibration films (slope %.3g)", slope)
+        slope = MIN_SLOPE
+    return slope, None, intercept, "Platt scaling"
 
 
-def fit_calibration(
-    odds_N: Float64, is_covid_N: NDArray[np.bool_], cam_top_N: Float64, config: DecisionConfig, method: str
-) -> Calibration:
+def fit_calibration(films: CalibrationFilms, config: DecisionConfig, where: str) -> Calibration:
     """Return the calibration of a model from the scores of its calibration films.
 
     Parameters
     ----------
-    odds_N
-        Log-odds of the product of the heads.
-    is_covid_N
-        The truth.
-    cam_top_N
-        Largest value of each film's raw map.
+    films
+        The films; where the model is to be used elsewhere than it was trained, of families held out.
     config
-        Width of the band, assumed prevalence, percentile of the map's scale.
-    method
-        One line on the films, kept with the model.
+        Assumed prevalence, alphas and limit of the band, percentile of the map's scale.
+    where
+        Which films they are, in words; kept with the model.
 
     Raises
     ------
     ValueError
         If one of the two answers is missing.
     """
-    if is_covid_N.all() or not is_covid_N.any():
-        raise ValueError(f"calibration needs films of both kinds, came {len(is_covid_N)} of one")
-    slope, intercept = platt(odds_N, is_covid_N)
-    if slope < MIN_SLOPE:
-        log.warning("the heads do not tell COVID-19 on the calibration films (slope %.3g)", slope)
-        slope = MIN_SLOPE
-    seen = float(is_covid_N.mean())
+    truth_N = films.is_covid_N
+    if truth_N.all() or not truth_N.any():
+        raise ValueError(f"calibration needs films of both kinds, came {len(truth_N)} of one")
+    slope, slope_rest, intercept, name = fit_map(films)
+    seen = float(truth_N.mean())
     assumed = seen if config.prevalence is None else config.prevalence
     # A change of prevalence multiplies the odds of every film by the same factor (Bayes).
     intercept += float(log_odds(assumed) - log_odds(seen))
-    probability_N = sigmoid(slope * odds_N + intercept)
-    threshold = youden_threshold(probability_N, is_covid_N)
-    low, high = band(probability_N, threshold, config.band_fraction)
-    scale = float(np.percentile(cam_top_N[is_covid_N], config.cam_percentile))
-    return Calibration(
-        slope=slope, intercept=intercept, threshold=threshold, band_low=low, band_high=high,
+    scale = float(np.percentile(films.cam_top_N[truth_N], config.cam_percentile))
+    mapped = Calibration(
+        slope=slope, slope_rest=slope_rest, intercept=intercept, threshold=0.5, band_low=0.5, band_high=0.5,
         prevalence_training=seen, prevalence_assumed=assumed, cam_scale=max(scale, 1e-6),
-        films=len(is_covid_N), method=method,
+        films=len(truth_N), method=f"{name}, Youden threshold and conformal band on {where} ({films.counts})",
+    )  # fmt: skip
+    return with_decision(mapped, calibrated(films.odds_N, mapped), truth_N, config)
+
+
+def with_decision(
+    mapped: Calibration, probability_N: Float64, is_covid_N: NDArray[np.bool_], config: DecisionConfig
+) -> Calibration:
+    """Return the calibration with a threshold and a band from calibrated probabilities."""
+    covid_N, rest_N = probability_N[is_covid_N], probability_N[~is_covid_N]
+    wished = (config.alpha_covid, config.alpha_rest)
+    band = conformal.affordable_band(covid_N, rest_N, wished, config.most_abstained)
+    promise = f"at most {band.alpha_covid:.1%} of COVID-19 and {band.alpha_rest:.1%} of others misjudged"
+    if (band.alpha_covid, band.alpha_rest) != wished:
+        log.warning(
+            "the wished alphas leave more than %.0f %% of a class open: raised to %.3f and %.3f",
+            100 * config.most_abstained, band.alpha_covid, band.alpha_rest,
+        )  # fmt: skip
+        promise += f", raised so that at most {config.most_abstained:.0%} of either are left open"
+    # Where nothing may be left open, a film outside the band must not change sides.
+    threshold = min(max(youden_threshold(probability_N, is_covid_N), band.low), band.high)
+    return dataclasses.replace(
+        mapped, threshold=threshold, band_low=band.low, band_high=band.high,
+        alpha_covid=band.alpha_covid, alpha_rest=band.alpha_rest, method=f"{mapped.method}; {promise}",
+    )  # fmt: skip
+
+
+def shifted(calibration: Calibration, prevalence: float) -> Calibration:
+    """Return the calibration for another share of COVID-19; every film keeps its decision.
+
+    Raises
+    ------
+    ValueError
+        If `prevalence` does not lie between 0 and 1.
+    """
+    if not 0 < prevalence < 1:
+        raise ValueError(f"prevalence must lie between 0 and 1, is {prevalence}")
+    shift = float(log_odds(prevalence) - log_odds(calibration.prevalence_assumed))
+
+    def moved(p: float) -> float:
+        return float(sigmoid(log_odds(p) + shift)) if 0 < p < 1 else p
+
+    return dataclasses.replace(
+        calibration, intercept=calibration.intercept + shift, prevalence_assumed=prevalence,
+        threshold=moved(calibration.threshold), band_low=moved(calibration.band_low),
+        band_high=moved(calibration.band_high),
     )  # fmt: skip
 
 
@@ -104,9 +213,6 @@ def calibrate(network: FilmNetwork, config: Config, folder: Path, films: Sequenc
     scores = score_films(network, config.transforms, folder, used)
     is_covid_N = np.array([film.label == config.data.covid_label for film in used], bool)
     where = f"the calibration part of {', '.join(sorted(sources))}" if sources else "the validation films"
-    method = (
-        f"Platt scaling, Youden threshold and band on {where} ({int(is_covid_N.sum())} COVID-19, "
-        f"{int((~is_covid_N).sum())} others)"
-    )
     odds_N = product_log_odds(scores.logits_NK)
-    return fit_calibration(odds_N, is_covid_N, scores.cam_top_N, config.decision, method)
+    scored = CalibrationFilms(odds_N, is_covid_N, scores.cam_top_N, group_units(used))
+    return fit_calibration(scored, config.decision, where)

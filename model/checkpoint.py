@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from model.config import Config, config_sha256, from_dict, to_dict
+from model.config import Config, config_sha256, from_dict, to_dict, values_sha256
 from model.network import FilmNetwork, build_network
 
 FORMAT = 1
@@ -51,6 +51,12 @@ class Calibration:
     """How many films calibrated."""
     method: str
     """One line on how and on which films."""
+    slope_rest: float | None = None
+    """Factor on -log(1 - p) where the map is a beta calibration (Kull 2017); None: `slope`, Platt's map."""
+    alpha_covid: float | None = None
+    """Share of COVID-19 films that the band lets be called negative; None in models older than this field."""
+    alpha_rest: float | None = None
+    """Share of the other films that the band lets be called positive."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,8 @@ class Model:
     network: FilmNetwork
     weights_sha256: str
     provenance: dict[str, Any] = field(default_factory=dict)
+    config_sha256: str = ""
+    """Hash of the configuration as its file holds it; empty for a model that was not read from a folder."""
 
 
 def save_weights(path: Path, network: FilmNetwork) -> str:
@@ -133,14 +141,16 @@ def load_model(folder: Path) -> Model:
             raise BadModel(f"{path}: expected format {FORMAT}, came {values['format']}")
         config = from_dict(values["config"])
         calibration = Calibration(**values["calibration"])
-        if values["config_sha256"] != config_sha256(config):
+        # The hash is that of the file's own values: newer code may know keys that an older file lacks.
+        if values["config_sha256"] != values_sha256(values["config"]):
             raise BadModel(f"{path}: the configuration does not match its hash: it was altered")
         expected = str(values["weights_sha256"])
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise BadModel(f"{folder}: expected a model folder with {CONFIG} and {WEIGHTS}: {error!r}") from error
     network = build_network(config)
     load_weights(folder / WEIGHTS, network, expected)
-    return Model(config, calibration, network.eval(), expected, values.get("provenance", {}))
+    provenance = values.get("provenance", {})
+    return Model(config, calibration, network.eval(), expected, provenance, values["config_sha256"])
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

@@ -15,6 +15,12 @@ from typing import Any, TypeVar
 LABELS = ("covid", "pneumonia", "normal", "other", "negative", "unlabelled")
 """The labels of a manifest; anything else is an error, not a new class."""
 
+PRECISIONS = ("float32", "bf16", "auto")
+LINKS = ("sigmoid", "softmax")
+
+RETIRED = {"decision": ("band_fraction",)}
+"""Keys that older config files hold and that nothing reads any more."""
+
 T = TypeVar("T")
 
 
@@ -87,24 +93,26 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """EfficientNet-Lite as MONAI builds it."""
+    """One of the networks in `model.networks`, and how it is sized."""
 
+    name: str = "efficientnet-lite0"
+    """Name in the registry of `model.networks`."""
     width: float = 1.0
-    """Width coefficient; 1.0 is Lite0."""
+    """Factor on the number of channels, for networks that can be scaled."""
     depth: float = 1.0
-    """Depth coefficient; 1.0 is Lite0."""
+    """Factor on the number of blocks, for networks that can be scaled."""
     dropout: float = 0.2
     """Dropout before the linear heads."""
     drop_connect: float = 0.2
     """Stochastic depth in training."""
     pretrained: bool = True
-    """Start from ImageNet (Lite0 only); needs the ``train`` extra, and only for training."""
+    """Start from ImageNet (the Lite networks only); needs the ``train`` extra, and only for training."""
 
     def __post_init__(self) -> None:
         _require(self.width > 0 and self.depth > 0, "width and depth must be above 0")
         _require(0 <= self.dropout < 1 and 0 <= self.drop_connect < 1, "dropout rates must lie in [0, 1)")
-        is_lite0 = (self.width, self.depth) == (1.0, 1.0)
-        _require(is_lite0 or not self.pretrained, "there are ImageNet weights for width and depth 1 only")
+        as_published = (self.width, self.depth) == (1.0, 1.0)
+        _require(as_published or not self.pretrained, "there are ImageNet weights for width and depth 1 only")
 
 
 @dataclass(frozen=True)
@@ -163,6 +171,10 @@ class ScheduleConfig:
     """Decay per step of the running average of weights, which is what is validated and kept."""
     patience: int = 5
     """Epochs without a better validation figure until training stops."""
+    precision: str = "float32"
+    """``float32``, ``bf16``, or ``auto``: bf16 where the processor computes in it."""
+    balance: tuple[str, ...] = ("view",)
+    """Columns of the manifest whose values are places: in each, every answer is drawn equally often."""
     workers: int = 1
     """Processes that prepare batches; their number decides the random draws, so it belongs to the run."""
 
@@ -171,6 +183,9 @@ class ScheduleConfig:
             _require(getattr(self, name) >= 1, f"{name} must be at least 1, is {getattr(self, name)}")
         _require(self.backbone_rate > 0 and self.head_rate > 0, "learning rates must be above 0")
         _require(0 < self.average < 1, f"average must lie between 0 and 1, is {self.average}")
+        _require(self.precision in PRECISIONS, f"precision must be one of {PRECISIONS}, is {self.precision!r}")
+        stray = set(self.balance) - {"source", "view", "age_group"}
+        _require(not stray, f"balance may name source, view and age_group, names {sorted(stray)}")
         _require(0 < self.warmup < 1, f"warmup must lie between 0 and 1, is {self.warmup}")
 
 
@@ -178,15 +193,24 @@ class ScheduleConfig:
 class DecisionConfig:
     """How a probability becomes a decision."""
 
-    band_fraction: float = 0.15
-    """Part of the calibration films, those nearest the threshold, for which the model abstains."""
-    prevalence: float | None = None
-    """Share of COVID-19 that the stated probability assumes; None keeps that of the calibration films."""
+    alpha_covid: float = 0.1
+    """Largest share of COVID-19 films that may be called negative (class-conditional split conformal)."""
+    alpha_rest: float = 0.1
+    """Largest share of the other films that may be called positive."""
+    most_abstained: float = 0.2
+    """Largest share of either class that may be left open; where the alphas ask for more, both are raised."""
+    prevalence: float | None = 0.5
+    """Share of COVID-19 that the stated probability assumes; None keeps that of the calibration films.
+
+    At 0.5 the probability tells what the film alone says: above 0.5 it speaks for COVID-19. In a
+    hospital the share is lower, and the setting should be the share there.
+    """
     cam_percentile: float = 99.0
     """Percentile over COVID-19 films of the map's largest value that becomes 1 on the fixed scale."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.band_fraction < 1, f"band_fraction must lie in [0, 1), is {self.band_fraction}")
+        for name in ("alpha_covid", "alpha_rest", "most_abstained"):
+            _require(0 < getattr(self, name) < 1, f"{name} must lie in (0, 1), is {getattr(self, name)}")
         _require(self.prevalence is None or 0 < self.prevalence < 1, "prevalence must lie between 0 and 1")
         _require(0 < self.cam_percentile <= 100, "cam_percentile must lie in (0, 100]")
 
@@ -196,7 +220,10 @@ class Config:
     """A whole model, apart from its weights."""
 
     heads: tuple[HeadConfig, ...]
-    """The questions; P(COVID-19) is the product of their answers, then calibrated."""
+    """The questions, or the classes; see `link`."""
+    link: str = "sigmoid"
+    """``sigmoid``: each head answers yes or no, and P(COVID-19) is the product of the answers, calibrated;
+    ``softmax``: the heads are classes that exclude each other, and P(COVID-19) is that of its class."""
     name: str = "cxr-covid"
     """Name of the model, as results give it."""
     version: str = "0.1.0"
@@ -214,11 +241,30 @@ class Config:
         for head in self.heads:
             stray = {*head.positive, *head.negative} - set(self.data.labels)
             _require(not stray, f"head {head.name} uses labels that the data do not have: {sorted(stray)}")
+        _require(self.link in LINKS, f"link must be one of {LINKS}, is {self.link!r}")
+        if self.link == "softmax":
+            self._check_classes()
+
+    def _check_classes(self) -> None:
+        positive = [label for head in self.heads for label in head.positive]
+        _require(len(self.heads) > 1, "softmax needs at least two classes")
+        _require(len(set(positive)) == len(positive), f"softmax: a label is in two classes: {positive}")
+        _require(self.data.covid_label in positive, f"softmax: no class holds {self.data.covid_label!r}")
+        for head in self.heads:
+            rest = set(positive) - set(head.positive)
+            _require(set(head.negative) == rest, f"softmax: class {head.name} must deny {sorted(rest)}")
 
     @property
     def head_names(self) -> tuple[str, ...]:
         """Names of the heads in the order of the logits."""
         return tuple(head.name for head in self.heads)
+
+    @property
+    def covid_class(self) -> int | None:
+        """Number of the class that holds COVID-19; None where the heads are questions."""
+        if self.link == "sigmoid":
+            return None
+        return next(k for k, head in enumerate(self.heads) if self.data.covid_label in head.positive)
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -255,15 +301,20 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     known = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     _require(isinstance(values, Mapping), f"{where}: expected an object, came {type(values).__name__}")
-    unknown = sorted(set(values) - known)
+    unknown = sorted(set(values) - known - set(RETIRED.get(where, ())))
     _require(not unknown, f"{where}: unknown key {unknown}, known: {sorted(known)}")
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return kind(**plain)
+    return kind(**{key: value for key, value in plain.items() if key in known})
 
 
 def config_sha256(config: Config) -> str:
     """Return the hash of the config's canonical JSON; it names a model together with its weights' hash."""
-    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()
+    return values_sha256(to_dict(config))
+
+
+def values_sha256(values: Mapping[str, Any]) -> str:
+    """Return the hash of JSON values; of a stored config also where newer code knows further keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def load_config(path: Path) -> Config:
@@ -299,3 +350,28 @@ def one_head() -> Config:
     """Return the config for a manifest of one's own: COVID-19 against every other label."""
     rest = ("pneumonia", "normal", "other", "negative")
     return Config(heads=(HeadConfig(name="covid", positive=("covid",), negative=rest),))
+
+
+def three_class() -> Config:
+    """Return the config of COVID-19, pneumonia and no finding as classes that exclude each other."""
+    label_of = {"covid": "covid", "pneumonia": "pneumonia", "no_finding": "normal"}
+    heads = tuple(
+        HeadConfig(name, (label,), tuple(other for other in label_of.values() if other != label))
+        for name, label in label_of.items()
+    )
+    return Config(heads=heads, link="softmax")
+
+
+def teaching() -> Config:
+    """Return the config that shows everything in minutes on two cores: a small network, COVID-19 or not."""
+    return dataclasses.replace(
+        one_head(),
+        name="cxr-teaching",
+        network=NetworkConfig(name="teaching-cnn", pretrained=False, drop_connect=0.0),
+        transforms=TransformConfig(film_px=96, input_px=96),
+        schedule=ScheduleConfig(epochs=8, steps=40, backbone_rate=2e-3, head_rate=2e-3, average=0.9),
+    )
+
+
+PRESETS = {"two-heads": two_heads, "one-head": one_head, "three-class": three_class, "teaching": teaching}
+"""Configs by name."""

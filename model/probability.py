@@ -1,4 +1,4 @@
-"""Logits become P(COVID-19) and a decision: the product of the heads, calibrated."""
+"""Logits become P(COVID-19) and a decision: the heads joined, then calibrated."""
 
 from typing import Literal
 
@@ -36,9 +36,22 @@ def product_log_odds(logits_NK: NDArray[np.floating]) -> Float64:
     return result
 
 
+def mapped_log_odds(odds_N: Float64, slope: float, slope_rest: float | None, intercept: float) -> Float64:
+    """Return calibrated log-odds for the log-odds of the joined heads.
+
+    Platt (1999): ``slope * odds + intercept``. Beta (Kull 2017), where there is a second slope:
+    ``slope * log p - slope_rest * log(1 - p) + intercept``, of which Platt's is the case of equal slopes.
+    """
+    if slope_rest is None:
+        return slope * odds_N + intercept
+    log_p_N, log_rest_N = -np.logaddexp(0.0, -odds_N), -np.logaddexp(0.0, odds_N)
+    result: Float64 = slope * log_p_N - slope_rest * log_rest_N + intercept
+    return result
+
+
 def calibrated(odds_N: Float64, calibration: Calibration) -> Float64:
-    """Return calibrated probabilities for the log-odds of the product (Platt 1999, slope above 0)."""
-    return sigmoid(calibration.slope * odds_N + calibration.intercept)
+    """Return calibrated probabilities for the log-odds of the joined heads."""
+    return sigmoid(mapped_log_odds(odds_N, calibration.slope, calibration.slope_rest, calibration.intercept))
 
 
 def decide(probability: float, calibration: Calibration) -> Decision:

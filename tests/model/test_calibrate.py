@@ -1,6 +1,7 @@
 """Calibration puts right what was put wrong, and thresholds and bands hold what they promise."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,25 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from model.calibrate import band, fit_calibration, platt, youden_threshold
+from model.calibrate import (
+    CalibrationFilms,
+    beta,
+    beta_is_better,
+    fit_calibration,
+    platt,
+    shifted,
+    youden_threshold,
+)
 from model.checkpoint import Calibration
 from model.config import DecisionConfig
-from model.probability import calibrated, decide, log_odds, product_log_odds, sigmoid
+from model.probability import (
+    calibrated,
+    decide,
+    log_odds,
+    mapped_log_odds,
+    product_log_odds,
+    sigmoid,
+)
 
 Drawn = tuple[NDArray[np.float64], NDArray[np.bool_]]
 
@@ -25,6 +41,10 @@ def drawn() -> Drawn:
     return 2 * honest - 1, generator.random(20_000) < sigmoid(honest)
 
 
+def films(odds: NDArray[np.float64], truth: NDArray[np.bool_], top: float = 1.0) -> CalibrationFilms:
+    return CalibrationFilms(odds, truth, np.full(len(odds), top), np.arange(len(odds)))
+
+
 def test_platt_finds_the_line_that_was_bent(drawn: Drawn) -> None:
     slope, intercept = platt(*drawn)
 
@@ -34,7 +54,7 @@ def test_platt_finds_the_line_that_was_bent(drawn: Drawn) -> None:
 
 def test_a_calibrated_probability_is_a_frequency(drawn: Drawn) -> None:
     odds, truth = drawn
-    found = fit_calibration(odds, truth, np.ones(len(odds)), DecisionConfig(), "test")
+    found = fit_calibration(films(odds, truth), DecisionConfig(prevalence=None), "test")
     probability = calibrated(odds, found)
 
     for low in np.arange(0.1, 0.9, 0.2):
@@ -60,20 +80,10 @@ def test_equal_scores_are_not_cut_apart() -> None:
     assert threshold == pytest.approx(0.35)
 
 
-def test_the_band_holds_the_fraction_of_films_nearest_the_threshold(drawn: Drawn) -> None:
-    probability = sigmoid(drawn[0])
-
-    low, high = band(probability, 0.4, 0.15)
-
-    assert low < 0.4 < high
-    assert ((probability >= low) & (probability < high)).mean() == pytest.approx(0.15, abs=0.001)
-    assert band(probability, 0.4, 0.0) == pytest.approx((0.4, 0.4))
-
-
 def test_an_assumed_prevalence_shifts_the_odds_and_nothing_else(drawn: Drawn) -> None:
     odds, truth = drawn
-    as_seen = fit_calibration(odds, truth, np.ones(len(odds)), DecisionConfig(), "test")
-    rare = fit_calibration(odds, truth, np.ones(len(odds)), DecisionConfig(prevalence=0.05), "test")
+    as_seen = fit_calibration(films(odds, truth), DecisionConfig(prevalence=None), "test")
+    rare = fit_calibration(films(odds, truth), DecisionConfig(prevalence=0.05), "test")
 
     shift = log_odds(calibrated(odds, rare)) - log_odds(calibrated(odds, as_seen))
 
@@ -83,23 +93,122 @@ def test_an_assumed_prevalence_shifts_the_odds_and_nothing_else(drawn: Drawn) ->
     assert rare.prevalence_assumed == 0.05
 
 
+def test_at_a_known_prevalence_the_probability_is_the_frequency_there(drawn: Drawn) -> None:
+    """Half of the films that calibrate have COVID-19; where it is to be used, one in twenty has it."""
+    odds, truth = drawn
+    found = fit_calibration(films(odds, truth), DecisionConfig(prevalence=0.05), "test")
+    generator = np.random.default_rng(1)
+    honest = generator.normal(0, 2, 400_000)
+    covid = generator.random(400_000) < sigmoid(honest)
+    # The share of COVID-19 falls to one in twenty: most of the COVID-19 films are not met there.
+    odds_of_drawing = (0.05 / 0.95) * ((1 - covid.mean()) / covid.mean())
+    met = ~covid | (generator.random(400_000) < odds_of_drawing)
+    probability = calibrated(2 * honest[met] - 1, found)
+
+    assert covid[met].mean() == pytest.approx(0.05, abs=0.003)
+    assert probability.mean() == pytest.approx(0.05, abs=0.004)
+    for low, high in ((0.02, 0.1), (0.1, 0.3), (0.3, 0.6)):
+        inside = (probability >= low) & (probability < high)
+        assert covid[met][inside].mean() == pytest.approx(probability[inside].mean(), abs=0.03)
+
+
+def test_unless_told_otherwise_half_of_the_films_are_assumed_to_be_covid(drawn: Drawn) -> None:
+    odds, truth = drawn
+    few = np.flatnonzero(~truth | (np.arange(len(truth)) % 10 == 0))
+
+    found = fit_calibration(films(odds[few], truth[few]), DecisionConfig(), "test")
+
+    assert found.prevalence_training < 0.15
+    assert found.prevalence_assumed == 0.5
+    # Log-odds of 0 before they were bent: the film says nothing.
+    assert calibrated(np.array([-1.0]), found)[0] == pytest.approx(0.5, abs=0.03)
+
+
+def test_another_prevalence_moves_probabilities_and_no_decision(drawn: Drawn) -> None:
+    odds, truth = drawn
+    found = fit_calibration(films(odds, truth), DecisionConfig(), "test")
+    elsewhere = shifted(found, 0.02)
+
+    before = [decide(float(p), found) for p in calibrated(odds[:3000], found)]
+    after = [decide(float(p), elsewhere) for p in calibrated(odds[:3000], elsewhere)]
+
+    assert before == after
+    assert {"positive", "negative", "indeterminate"} == set(before)
+    assert calibrated(odds, elsewhere).mean() < 0.25
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        shifted(found, 1.0)
+
+
+def test_beta_calibration_finds_both_slopes() -> None:
+    odds = np.random.default_rng(2).normal(0, 2, 40_000)
+    truth = np.random.default_rng(3).random(40_000) < sigmoid(mapped_log_odds(odds, 0.4, 2.0, 0.5))
+
+    assert beta(odds, truth) == pytest.approx((0.4, 2.0, 0.5), abs=0.1)
+
+
+def test_beta_calibration_is_used_only_where_it_does_better_on_films_it_did_not_see(drawn: Drawn) -> None:
+    straight = films(drawn[0][:4000], drawn[1][:4000])
+    odds = np.random.default_rng(2).normal(0, 2, 4000)
+    truth = np.random.default_rng(3).random(4000) < sigmoid(mapped_log_odds(odds, 0.3, 3.0, 0.0))
+
+    assert not beta_is_better(straight)
+    assert fit_calibration(straight, DecisionConfig(), "test").slope_rest is None
+    assert beta_is_better(films(odds, truth))
+    bent = fit_calibration(films(odds, truth), DecisionConfig(prevalence=None), "test")
+    assert bent.slope_rest == pytest.approx(3.0, abs=0.6)
+    assert "beta calibration" in bent.method
+    assert calibrated(odds, bent).mean() == pytest.approx(truth.mean(), abs=0.01)
+
+
+def test_a_handful_of_patients_does_not_choose_the_map() -> None:
+    odds = np.random.default_rng(2).normal(0, 2, 4000)
+    truth = np.random.default_rng(3).random(4000) < sigmoid(mapped_log_odds(odds, 0.3, 3.0, 0.0))
+
+    assert not beta_is_better(replace(films(odds, truth), unit_N=np.arange(4000) % 40))
+
+
+def test_where_nothing_is_left_open_no_film_outside_the_band_changes_sides(drawn: Drawn) -> None:
+    odds, truth = drawn
+    for alphas in ((0.02, 0.6), (0.6, 0.02), (0.1, 0.1)):
+        config = DecisionConfig(alpha_covid=alphas[0], alpha_rest=alphas[1], most_abstained=0.9)
+        found = fit_calibration(films(odds, truth), config, "test")
+        assert found.band_low <= found.threshold <= found.band_high
+        assert (found.alpha_covid, found.alpha_rest) == alphas
+
+
+def test_alphas_that_leave_too_many_films_open_are_raised_and_that_is_said(
+    drawn: Drawn, caplog: pytest.LogCaptureFixture
+) -> None:
+    odds, truth = drawn
+    config = DecisionConfig(alpha_covid=0.01, alpha_rest=0.01, most_abstained=0.2)
+    with caplog.at_level(logging.WARNING):
+        found = fit_calibration(films(odds, truth), config, "test")
+
+    assert found.alpha_covid is not None
+    assert found.alpha_covid > 0.1
+    assert "raised" in caplog.text
+    assert "raised so that at most 20% of either" in found.method
+
+
 def test_the_scale_of_the_map_comes_from_covid_films_alone(drawn: Drawn) -> None:
     odds, truth = drawn
     tops = np.where(truth, 0.3, 50.0)
 
-    assert fit_calibration(odds, truth, tops, DecisionConfig(), "test").cam_scale == pytest.approx(0.3)
+    found = fit_calibration(replace(films(odds, truth), cam_top_N=tops), DecisionConfig(), "test")
+
+    assert found.cam_scale == pytest.approx(0.3)
 
 
 def test_calibration_on_one_class_is_refused(drawn: Drawn) -> None:
     with pytest.raises(ValueError, match="both kinds"):
-        fit_calibration(drawn[0], np.ones(20_000, bool), np.ones(20_000), DecisionConfig(), "test")
+        fit_calibration(films(drawn[0], np.ones(20_000, bool)), DecisionConfig(), "test")
 
 
 def test_heads_that_point_the_wrong_way_are_not_turned_round(
     drawn: Drawn, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        found = fit_calibration(-drawn[0], drawn[1], np.ones(20_000), DecisionConfig(), "test")
+        found = fit_calibration(films(-drawn[0], drawn[1]), DecisionConfig(), "test")
 
     assert 0 < found.slope < 0.01
     assert "do not tell" in caplog.text

@@ -8,6 +8,7 @@ import pytest
 
 from model.config import (
     Config,
+    DecisionConfig,
     HeadConfig,
     config_sha256,
     from_dict,
@@ -44,7 +45,7 @@ def test_any_change_changes_the_hash() -> None:
         ("network", {"width": 1.1}, "ImageNet weights"),
         ("data", {"validation_fraction": 0.9, "test_fraction": 0.2}, "no film would be left"),
         ("data", {"calibration_sources": ["cohen"]}, "must be held out"),
-        ("decision", {"band_fraction": 1.0}, "band_fraction"),
+        ("decision", {"alpha_covid": 1.0}, "alpha_covid"),
     ],
 )
 def test_nonsense_is_refused(part: str, change: dict[str, Any], message: str) -> None:
@@ -53,6 +54,13 @@ def test_nonsense_is_refused(part: str, change: dict[str, Any], message: str) ->
 
     with pytest.raises(ValueError, match=message):
         from_dict(values)
+
+
+def test_an_older_config_file_is_still_read() -> None:
+    values = to_dict(two_heads())
+    values["decision"] = {"band_fraction": 0.15, "prevalence": None, "cam_percentile": 99.0}
+
+    assert from_dict(values).decision == DecisionConfig(prevalence=None)
 
 
 def test_a_head_with_an_unknown_label_is_refused() -> None:

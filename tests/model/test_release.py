@@ -10,7 +10,6 @@ import pytest
 
 from model import data
 from model.checkpoint import RELEASE, Model, load_model
-from model.config import config_sha256
 from model.metrics import weighted_auc
 from model.predict import Predictor
 from model.transforms import load_picture
@@ -53,7 +52,7 @@ def test_the_evaluation_speaks_of_the_weights_that_are_shipped(
     model: Model, report: dict[str, object]
 ) -> None:
     assert report["weights_sha256"] == model.weights_sha256
-    assert report["config_sha256"] == config_sha256(model.config)
+    assert report["config_sha256"] == model.config_sha256
     assert report["data_sha256"] == model.provenance["data_sha256"]
     assert report["threshold"] == model.calibration.threshold
     assert report["subset"] == "test"
