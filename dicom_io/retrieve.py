@@ -24,6 +24,8 @@ FIND = str(StudyRootQueryRetrieveInformationModelFind)
 GET = str(StudyRootQueryRetrieveInformationModelGet)
 MOVE = str(StudyRootQueryRetrieveInformationModelMove)
 
+FILM_MODALITIES = ("CR", "DX", "RG", "OT", "")
+"""Modalities whose series may hold a radiograph (PS3.3 section C.7.3.1.1.1); empty where it is not said."""
 MAX_MATCHES = 1000
 """More answers than a study of radiographs has: the peer did not understand the question."""
 MAX_CONTEXTS = 128
@@ -34,7 +36,7 @@ RETRIEVE_TABLE: tuple[tuple[int, int, str], ...] = (
     (
         0xA702,
         0xA702,
-        "refused: it could not send to the receiver; is it running, and does it admit the sender?",
+        "refused: it could not send; for C-MOVE: does our listener run, and does [[sender]] admit it?",
     ),
     (0xA801, 0xA801, "refused: it does not know our AE title as a move destination; add it there"),
     (0xA900, 0xA900, "error: identifier does not match SOP class"),
@@ -66,12 +68,16 @@ class Instance:
     series_instance_uid: str
     sop_instance_uid: str
     sop_class_uid: str = ""
-    """Empty where the source does not say."""
+    """Empty where the source does not say: in a C-FIND it is optional (PS3.4 table C.6-4)."""
+    modality: str = ""
+    """Of the series."""
 
     @property
     def is_film(self) -> bool:
-        """Whether its class is one that is judged; an unknown one may be."""
-        return not self.sop_class_uid or self.sop_class_uid in JUDGED_SOP_CLASSES
+        """Whether its class is one that is judged; where it is unknown, whether the modality allows it."""
+        if self.sop_class_uid:
+            return self.sop_class_uid in JUDGED_SOP_CLASSES
+        return self.modality in FILM_MODALITIES
 
 
 @dataclass(frozen=True)
@@ -131,8 +137,10 @@ class DimseSource:
 
     def instances(self, study_instance_uid: str) -> list[Instance]:
         """Instances of that study, series by series, as the hierarchy wants it (PS3.4 section C.4.1.3.1)."""
-        series = self._find([_query("SERIES", StudyInstanceUID=study_instance_uid, SeriesInstanceUID="")])
-        uids = [uid for found in series if is_valid_uid(uid := _text(found, "SeriesInstanceUID"))]
+        query = _query("SERIES", StudyInstanceUID=study_instance_uid, SeriesInstanceUID="", Modality="")
+        series = {
+            _text(found, "SeriesInstanceUID"): _text(found, "Modality") for found in self._find([query])
+        }
         queries = [
             _query(
                 "IMAGE",
@@ -141,7 +149,8 @@ class DimseSource:
                 SOPInstanceUID="",
                 SOPClassUID="",
             )
-            for uid in uids
+            for uid in series
+            if is_valid_uid(uid)
         ]
         return [
             Instance(
@@ -149,9 +158,10 @@ class DimseSource:
                 _text(found, "SeriesInstanceUID"),
                 _text(found, "SOPInstanceUID"),
                 _text(found, "SOPClassUID"),
+                series[_text(found, "SeriesInstanceUID")],
             )
             for found in (self._find(queries) if queries else [])
-            if is_valid_uid(_text(found, "SOPInstanceUID")) and _text(found, "SeriesInstanceUID") in uids
+            if is_valid_uid(_text(found, "SOPInstanceUID")) and _text(found, "SeriesInstanceUID") in series
         ]
 
     def fetch(self, instances: Sequence[Instance], take: Take) -> Iterator[str | None]:

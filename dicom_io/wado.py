@@ -56,6 +56,7 @@ class WebSource:
                     text_of(found, "SeriesInstanceUID"),
                     text_of(found, "SOPInstanceUID"),
                     text_of(found, "SOPClassUID"),
+                    text_of(found, "Modality"),
                 )
                 for found in self._bounded(web.client.search_for_instances(study_instance_uid))
                 if is_valid_uid(text_of(found, "SOPInstanceUID"))

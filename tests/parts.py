@@ -105,7 +105,7 @@ class RedisServer:
         )
         server = cls(folder, port, process)
         try:
-            wait_until(lambda: _answers(port), "redis-server to answer")
+            wait_until(lambda: answers(port), "redis-server to answer")
             yield server
         finally:
             end(process)
@@ -148,7 +148,7 @@ class PostgreSQL:
                 stderr=subprocess.DEVNULL,
             )
             try:
-                wait_until(lambda: _answers(port), "PostgreSQL to answer")
+                wait_until(lambda: answers(port), "PostgreSQL to answer")
                 yield cls(port)
             finally:
                 end(process, signal.SIGINT)
@@ -208,7 +208,7 @@ class Orthanc:
         process = subprocess.Popen([program, str(file)], start_new_session=True, stdout=log, stderr=log)
         server = cls("ORTHANC", port, http_port, process)
         try:
-            wait_until(lambda: _answers(port) and _answers(http_port), "Orthanc to answer")
+            wait_until(lambda: answers(port) and answers(http_port), "Orthanc to answer")
             yield server
         finally:
             end(process)
@@ -293,7 +293,7 @@ class Installation:
 
     def listen(self) -> subprocess.Popen[bytes]:
         process = self.start("listener", ["worker.cli", "listen"])
-        wait_until(lambda: _answers(self.port) or process.poll() is not None, "the listener to answer")
+        wait_until(lambda: answers(self.port) or process.poll() is not None, "the listener to answer")
         assert process.poll() is None, self.log("listener")
         return process
 
@@ -302,7 +302,7 @@ class Installation:
 
     def up(self) -> subprocess.Popen[bytes]:
         process = self.start("up", ["worker.cli", "up"])
-        wait_until(lambda: _answers(self.port) or process.poll() is not None, "the listener to answer")
+        wait_until(lambda: answers(self.port) or process.poll() is not None, "the listener to answer")
         assert process.poll() is None, self.log("up")
         return process
 
@@ -379,7 +379,7 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -13,12 +13,15 @@ from parts import PostgreSQL
 from pynetdicom import _config
 from sqlalchemy import Engine, make_url
 
-from worker import database, schema
+from worker import context, database, schema
+from worker import settings as worker_settings
+from worker.cli import main
 from worker.context import Context
 from worker.settings import Destination, Settings
 from worker.tables import Base
 
 MakeContext = Callable[..., Context]
+CommandLine = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -95,6 +98,37 @@ def destination(name: str, port: int, proof: str = "find", **more: Any) -> Desti
     return Destination.model_validate(
         {"name": name, "aet": "PACS", "host": "127.0.0.1", "port": port, "proof": proof, **more}
     )
+
+
+@pytest.fixture
+def command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[CommandLine]:
+    """Run commands in this process: words in; exit code, output and errors out."""
+    folder = tmp_path / "data"
+    folder.mkdir(exist_ok=True)
+    for name, value in {"DATA": str(folder), "CONFIG": "", "NODE_ID": "test"}.items():
+        monkeypatch.setenv(f"CXR_{name}", value)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def forget() -> None:
+        # A context that a command made keeps its connections open.
+        if context.get.cache_info().currsize:
+            context.get().engine.dispose()
+        context.get.cache_clear()
+        worker_settings.current.cache_clear()
+
+    def run(*words: str) -> tuple[int, str, str]:
+        forget()
+        try:
+            code = main(words)
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    yield run
+    forget()
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ COMMANDS = {
     "retry": "Take up again what was given up: a dead film's analysis, or its dead deliveries.",
     "predict": "Judge DICOM, PNG or JPEG files without any server; one line each.",
     "send": "Send DICOM files to a listener by C-STORE; ours when no other is named.",
+    "pull": "Pull the films of a study from a PACS by accession number, and analyse them as if they had been sent.",
     "config": "Print the effective settings, each with where it came from; secrets are not shown.",
     "migrate": "Bring the database to the revision that this version needs.",
 }
