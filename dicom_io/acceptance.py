@@ -1,21 +1,25 @@
 """Is this a frontal chest radiograph of an adult that we may read? If not, for which reason.
 
-The header is asked first (`check_header`), then the pixels (`check_pixels`), because headers lie; what only
-a network can see is the model's gate. Saying nothing is never a reason to refuse.
+The header is asked first (`check_header`, the table `HEADER_RULES`), then the pixels (`check_pixels`),
+because
+headers lie; what only a network can see is the model's gate. Saying nothing is never a reason to refuse.
 """
 
 import re
-import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, config
 from pydicom.uid import UID
 
+from dicom_io import body_parts, views
+from dicom_io.body_parts import Part
 from dicom_io.headers import OWN_MANUFACTURER, read_age_years, read_text, read_texts, read_value
+from dicom_io.polarity import MIN_LIKENESS, likeness_to_a_chest
+from dicom_io.wording import OTHER, code_values, plain, repeatable
 
 
 class Reason(StrEnum):
@@ -47,6 +51,10 @@ class Reason(StrEnum):
     """Too few pixels to judge."""
     BLANK = "blank"
     """A picture without contrast."""
+    POLARITY = "polarity"
+    """A chest that is shown as its negative: the header's MONOCHROME1 or MONOCHROME2 is wrong."""
+    HEADER_CONTRADICTED = "header_contradicted"
+    """The header says that it is no frontal chest film, the pixels say that it is one."""
     NOT_DICOM = "not_dicom"
     """Bytes that cannot be parsed as a DICOM data set."""
     INVALID_UID = "invalid_uid"
@@ -59,12 +67,25 @@ class Reason(StrEnum):
     """The same film again."""
 
 
+class Weight(IntEnum):
+    """What the pixels can do about a refusal by the header, where a gate can ask them."""
+
+    HINT = 1
+    """Free text, or a word that we do not know: the pixels decide."""
+    CLAIM = 2
+    """An attribute made for the purpose: pixels that say otherwise are a contradiction, which a person must
+    clear up; the film is refused either way."""
+    FINAL = 3
+    """Nothing that pixels could tell."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """One reason, and plain words for an administrator: what was expected, what came; no patient data."""
 
     reason: Reason
     detail: str
+    weight: Weight = Weight.FINAL
 
 
 @dataclass(frozen=True)
@@ -93,95 +114,39 @@ JUDGED_SOP_CLASSES = {
 }
 """Judged when they hold one frame; everything else is kept by its header only."""
 
-_CHEST_WORDS = (
-    *("CHEST", "CHST", "CXR", "THORAX", "TORAX", "THX", "LUNG", "PULMO", "POUMON", "POLMON"),
-    *("PECHO", "PETTO", "BRUSTKORB", "BORSTKAS", "BROST", "KLATKA PIERS", "HRUDNIK", "MELLKAS", "GOGUS"),
-    *("ГРУДН", "ЛЕГКИ", "ΘΩΡΑΚ", "胸", "肺", "흉부", "폐", "صدر"),
-)
-"""The chest in upper case without accents, as hospitals write it; part of a longer text is enough."""
-
-_BEYOND_CHEST_WORDS = ("SPINE", "WIRBEL", "COLUMN", "RACHIS", "ABD", "PELVIS", "BREAST")
-"""These beside a chest word mean another film: THORACIC SPINE, CHESTABDPELVIS."""
-
-_NO_BODY_PART = {"", "UNKNOWN", "UNDEFINED", "UNSPECIFIED", "NONE", "NULL", "OTHER", "N/A", "NA", "."}
-
-_OTHER_PARTS = re.compile(
-    r"\b(SKULL|HEAD|SINUS(ES)?|MANDIBLE|NECK|SHOULDERS?|CLAVICLES?|SCAPULA|HUMERUS|ELBOWS?|FOREARMS?|WRISTS?|"
-    r"HANDS?|FINGERS?|THUMB|ABDOMEN|KUB|PELVIS|HIPS?|FEMUR|KNEES?|PATELLA|TIBIA|FIBULA|ANKLES?|CALCANEUS|"
-    r"F(OO|EE)T|TOES?|EXTREMITY|[CTL]-?SPINE|(CERVICAL|THORACIC|LUMBAR) SPINE|SACRUM|COCCYX)\b"
-)
-"""Whole words of a description that name another part of the body."""
-
-_CHEST_CODES = {"51185008", "816094009", "39607008", "43799004", "T-D3000", "T-28000", "T-D3200"}
-"""Chest, lung and thoracic cavity in SNOMED CT and its older SRT codes (CID 4031, PS3.16)."""
-
-_SIDE_VIEWS = {"LL", "RL", "LAT", "LATERAL", "LLAT", "RLAT", "RAO", "LAO", "RPO", "LPO", "OBL", "OBLIQUE"}
-"""View Position values of a lateral or oblique film (PS3.3 C.8.1.2, C.8.11.5)."""
-
-_SIDE_VIEW_CODES = {
-    *("399067008", "399173006", "399198007", "399352003", "399260004", "399099002", "260427002"),
-    *("399135007", "399356000", "399006002", "399038007", "399184004", "399236003", "399182000"),
-    *("R-102CD", "R-10236", "R-10232", "R-10228", "R-10224", "R-10230", "R-40783"),
-    *("R-10220", "R-40985", "R-10212", "R-10210", "R-10238", "R-10234", "R-102C1"),
-}
-"""Lateral and oblique views in SNOMED CT and SRT (CID 4010, PS3.16)."""
-
-_SIDE_VIEW_WORDS = re.compile(r"\b(LAT(ERAL)?|PROFIL|SEITLICH|OBLIQUE)\b")
-_FRONTAL_WORDS = re.compile(r"\b(PA|AP|P\.A|A\.P|FRONTAL)\b")
 _HUMAN = re.compile(r"\b(HUMAN|HOMO SAPIENS)\b")
 _HUMAN_CODES = {"337915000", "30996001", "L-85003", "L-85B00"}
 
 _CODE_STRING = re.compile(r"[A-Z0-9 _]{1,16}")
 _INTEGER_STRING = re.compile(r"[0-9]{1,12}")
 _CODE_VALUE = re.compile(r"[A-Za-z0-9.-]{1,16}")
-_OTHER = "something else"
-
-Check = Callable[[Dataset], str | None]
 
 
-def check_header(dataset: Dataset, rules: AcceptanceRules | None = None) -> Refusal | None:
-    r"""Return why the header forbids to judge this film, or None when it does not.
-
-    Parameters
-    ----------
-    dataset : pydicom.Dataset
-        The whole data set; pixels are not decoded. Missing and invalid values are no reason.
-    rules : AcceptanceRules, optional
-        The limits; adults only by default.
-
-    Notes
-    -----
-    `DERIVED\PRIMARY` is an ordinary processed radiograph, and Burned In Annotation alone says nothing about
-    what the film shows: neither is asked.
-    """
-    for reason, check in HEADER_CHECKS:
-        detail = check(dataset)
-        if detail is not None:
-            return Refusal(reason, detail)
-    return _child(dataset, rules or AcceptanceRules())
-
-
-def _own_output(dataset: Dataset) -> str | None:
+def _own_output(dataset: Dataset, _: AcceptanceRules) -> str | None:
     # A PACS may rewrite Series Description; nobody else writes this manufacturer.
-    if _plain(read_text(dataset, "Manufacturer")) == _plain(OWN_MANUFACTURER):
+    if plain(read_text(dataset, "Manufacturer")) == plain(OWN_MANUFACTURER):
         return f"expected a film of a modality, came an object that {OWN_MANUFACTURER} wrote"
     return None
 
 
-def _other_sop_class(dataset: Dataset) -> str | None:
+def _other_sop_class(dataset: Dataset, _: AcceptanceRules) -> str | None:
     sop_class_uid = read_text(dataset, "SOPClassUID")
-    if sop_class_uid not in JUDGED_SOP_CLASSES:
-        # A name of the standard may be repeated; a UID without one can hold anything.
-        name = UID(sop_class_uid or "", config.IGNORE).name
-        came = name if name != (sop_class_uid or "") else _OTHER
-        return f"expected CR, DX for presentation or Secondary Capture, came {came}"
+    if sop_class_uid in JUDGED_SOP_CLASSES:
+        return None
+    # A name of the standard may be repeated; a UID without one can hold anything.
+    name = UID(sop_class_uid or "", config.IGNORE).name
+    came = name if name != (sop_class_uid or "") else OTHER
+    return f"expected CR, DX for presentation or Secondary Capture, came {came}"
+
+
+def _several_frames(dataset: Dataset, _: AcceptanceRules) -> str | None:
     frames = read_text(dataset, "NumberOfFrames")
-    if frames not in (None, "0", "1"):
-        return f"expected one frame, came {_repeatable(frames, _INTEGER_STRING)}"
-    return None
+    if frames in (None, "0", "1"):
+        return None
+    return f"expected one frame, came {repeatable(frames, _INTEGER_STRING)}"
 
 
-def _algorithm_output(dataset: Dataset) -> str | None:
+def _algorithm_output(dataset: Dataset, _: AcceptanceRules) -> str | None:
     if "SECONDARY" in read_texts(dataset, "ImageType")[1:2] and _names_an_algorithm(dataset):
         return "expected a film of a modality, came a SECONDARY image with the identification of an algorithm"
     return None
@@ -196,94 +161,187 @@ def _names_an_algorithm(dataset: Dataset) -> bool:
     return any("Algorithm" in keyword for level in levels for keyword in level.dir())
 
 
-def _no_pixels(dataset: Dataset) -> str | None:
-    return None if read_value(dataset, "PixelData") else "expected Pixel Data, came none"
+def _no_pixels(dataset: Dataset, _: AcceptanceRules) -> str | None:
+    # Pixels in floating point are there, and refused by another reason when they are read.
+    if any(read_value(dataset, f"{kind}PixelData") for kind in ("", "Float", "DoubleFloat")):
+        return None
+    return "expected Pixel Data, came none"
 
 
-def _animal(dataset: Dataset) -> str | None:
-    species = _plain(read_text(dataset, "PatientSpeciesDescription"))
-    codes = _codes(dataset, "PatientSpeciesCodeSequence")
+def _animal(dataset: Dataset, _: AcceptanceRules) -> str | None:
+    species = plain(read_text(dataset, "PatientSpeciesDescription"))
+    codes = code_values(dataset, "PatientSpeciesCodeSequence")
     if (species and not _HUMAN.search(species)) or (codes and not codes & _HUMAN_CODES):
         return "expected a human, the header names another species"
-    if read_text(dataset, "PatientBreedDescription") or _codes(dataset, "PatientBreedCodeSequence"):
+    if read_text(dataset, "PatientBreedDescription") or code_values(dataset, "PatientBreedCodeSequence"):
         return "expected a human, the header names a breed"
-    if _plain(read_text(dataset, "ResponsiblePersonRole")) == "OWNER":
+    if plain(read_text(dataset, "ResponsiblePersonRole")) == "OWNER":
         return "expected a human, the header names an owner"
     return None
 
 
-def _child(dataset: Dataset, rules: AcceptanceRules) -> Refusal | None:
-    years = read_age_years(dataset)
-    if rules.min_age_years is None or years is None or years >= rules.min_age_years:
-        return None
-    return Refusal(
-        Reason.CHILD,
-        f"expected a patient of at least {rules.min_age_years:g} years, the header says younger",
+def _another_part(dataset: Dataset, _: AcceptanceRules) -> str | None:
+    part, words = _stated_part(dataset)
+    return f"expected the chest, {words}" if part is Part.ANOTHER else None
+
+
+def _unknown_part(dataset: Dataset, _: AcceptanceRules) -> str | None:
+    part, words = _stated_part(dataset)
+    return f"expected the chest, {words}" if part is Part.UNKNOWN else None
+
+
+def _stated_part(dataset: Dataset) -> tuple[Part, str]:
+    """Ask the attributes that are made to say it: Body Part Examined, else the anatomic region."""
+    body_part = read_text(dataset, "BodyPartExamined")
+    part = body_parts.named_by_text(body_part)
+    if part is not Part.NONE:
+        return part, f"Body Part Examined is {repeatable(body_part, _CODE_STRING)}"
+    regions = list(read_value(dataset, "AnatomicRegionSequence") or ())[:1]
+    if not regions:
+        return Part.NONE, ""
+    part = body_parts.named_by_codes(
+        code_values(dataset, "AnatomicRegionSequence"), read_text(regions[0], "CodeMeaning")
     )
+    came = repeatable(read_text(regions[0], "CodeValue"), _CODE_VALUE)
+    return part, f"the anatomic region has code {came}"
 
 
-def _other_body_part(dataset: Dataset) -> str | None:
-    body_part = _plain(read_text(dataset, "BodyPartExamined"))
-    if body_part not in _NO_BODY_PART:
-        came = _repeatable(read_text(dataset, "BodyPartExamined"), _CODE_STRING)
-        return None if _is_chest(body_part) else f"expected the chest, Body Part Examined is {came}"
-    regions = read_value(dataset, "AnatomicRegionSequence") or ()
-    if regions:
-        meaning = _plain(read_text(regions[0], "CodeMeaning"))
-        if not _codes(dataset, "AnatomicRegionSequence") & _CHEST_CODES and not _is_chest(meaning):
-            came = _repeatable(read_text(regions[0], "CodeValue"), _CODE_VALUE)
-            return f"expected the chest, the anatomic region has code {came}"
-        return None
-    return _other_part_described(dataset)
-
-
-def _other_part_described(dataset: Dataset) -> str | None:
+def _another_part_described(dataset: Dataset, _: AcceptanceRules) -> str | None:
     """Ask the descriptions, the most specific first; the first that names a part of the body decides."""
+    if _stated_part(dataset)[0] is not Part.NONE:
+        return None
     for keyword in ("SeriesDescription", "ProtocolName", "StudyDescription"):
-        description = _plain(read_text(dataset, keyword))
-        other = _OTHER_PARTS.search(description)
+        description = read_text(dataset, keyword)
+        other = body_parts.other_part_in(description)
         if other:
             # Only the word that we know is repeated: descriptions may hold a name.
-            return f"expected the chest, {keyword} says {other[0]}"
-        if _is_chest(description):
+            return f"expected the chest, {keyword} says {other}"
+        if body_parts.named_by_text(description) is Part.CHEST:
             return None
     return None
 
 
-def _is_chest(text: str) -> bool:
-    return any(word in text for word in _CHEST_WORDS) and not any(
-        word in text for word in _BEYOND_CHEST_WORDS
-    )
+def _side_view(dataset: Dataset, _: AcceptanceRules) -> str | None:
+    words = views.side_view(dataset)
+    return f"expected a frontal view, {words}" if words else None
 
 
-def _side_view(dataset: Dataset) -> str | None:
-    view = _plain(read_text(dataset, "ViewPosition"))
-    if view:
-        return f"expected a frontal view, View Position is {view}" if view in _SIDE_VIEWS else None
-    codes = _codes(dataset, "ViewCodeSequence")
-    if codes:
-        return "expected a frontal view, the view code is a side view" if codes & _SIDE_VIEW_CODES else None
-    # The rows of a lateral film run from front to back (PS3.3 C.7.6.1.1.1).
-    orientation = read_texts(dataset, "PatientOrientation")
-    if orientation and orientation[0][:1] in ("A", "P"):
-        return "expected a frontal view, by Patient Orientation it is a lateral one"
-    description = _plain(read_text(dataset, "SeriesDescription"))
-    if _SIDE_VIEW_WORDS.search(description) and not _FRONTAL_WORDS.search(description):
+def _side_view_described(dataset: Dataset, _: AcceptanceRules) -> str | None:
+    if views.described_as_side_view(dataset):
         return "expected a frontal view, Series Description says otherwise"
     return None
 
 
-HEADER_CHECKS: tuple[tuple[Reason, Check], ...] = (
-    (Reason.OWN_OUTPUT, _own_output),
-    (Reason.SOP_CLASS, _other_sop_class),
-    (Reason.OTHER_ALGORITHM, _algorithm_output),
-    (Reason.NO_PIXELS, _no_pixels),
-    (Reason.NOT_HUMAN, _animal),
-    (Reason.NOT_CHEST, _other_body_part),
-    (Reason.LATERAL, _side_view),
-)
-"""What the header is asked, in this order; each check returns the detail of a refusal, or None. The age,
-which has a limit to be set, is asked last."""
+def _child(dataset: Dataset, rules: AcceptanceRules) -> str | None:
+    years = read_age_years(dataset)
+    if rules.min_age_years is None or years is None or years >= rules.min_age_years:
+        return None
+    return f"expected a patient of at least {rules.min_age_years:g} years, the header says younger"
+
+
+@dataclass(frozen=True)
+class HeaderRule:
+    """One question to the header."""
+
+    reason: Reason
+    weight: Weight
+    question: str
+    """In words; "yes" refuses."""
+    clause: str
+    """Where the standard defines what is asked."""
+    check: Callable[[Dataset, AcceptanceRules], str | None]
+    """Returns the detail of a refusal, or None."""
+
+
+HEADER_RULES: tuple[HeaderRule, ...] = (
+    HeaderRule(
+        Reason.OWN_OUTPUT, Weight.FINAL,
+        "Did cxr-worker write it (Manufacturer)?", "PS3.3 C.7.5.1", _own_output,
+    ),
+    HeaderRule(
+        Reason.SOP_CLASS, Weight.FINAL,
+        "Is it no CR, DX for presentation or Secondary Capture?", "PS3.4 B.5", _other_sop_class,
+    ),
+    HeaderRule(
+        Reason.SOP_CLASS, Weight.FINAL,
+        "Has it several frames?", "PS3.3 C.7.6.6", _several_frames,
+    ),
+    HeaderRule(
+        Reason.OTHER_ALGORITHM, Weight.FINAL,
+        "Is it SECONDARY and names an algorithm?", "PS3.3 C.7.6.1.1.2, 10.20", _algorithm_output,
+    ),
+    HeaderRule(
+        Reason.NO_PIXELS, Weight.FINAL,
+        "Has it no pixels?", "PS3.3 C.7.6.3", _no_pixels,
+    ),
+    HeaderRule(
+        Reason.NOT_HUMAN, Weight.FINAL,
+        "Is the patient of another species, has a breed or an owner?", "PS3.3 C.7.1.1", _animal,
+    ),
+    HeaderRule(
+        Reason.NOT_CHEST, Weight.CLAIM,
+        "Does Body Part Examined, else the anatomic region, name another part?",
+        "PS3.3 C.7.3.1, 10.5; PS3.16 annex L, CID 4009, 4031", _another_part,
+    ),
+    HeaderRule(
+        Reason.NOT_CHEST, Weight.HINT,
+        "Is Body Part Examined, else the anatomic region, a word or code that we do not know?",
+        "PS3.3 C.7.3.1, 10.5", _unknown_part,
+    ),
+    HeaderRule(
+        Reason.NOT_CHEST, Weight.HINT,
+        "With neither, does a description name another part?",
+        "PS3.3 C.7.2.1, C.7.3.1", _another_part_described,
+    ),
+    HeaderRule(
+        Reason.LATERAL, Weight.CLAIM,
+        "Does View Position, else the view code, else Patient Orientation, say lateral or oblique?",
+        "PS3.3 C.8.1.2, C.8.11.5, C.7.6.1.1.1; PS3.16 CID 4010", _side_view,
+    ),
+    HeaderRule(
+        Reason.LATERAL, Weight.HINT,
+        "With neither position nor code, does Series Description say lateral?",
+        "PS3.3 C.7.3.1", _side_view_described,
+    ),
+    HeaderRule(
+        Reason.CHILD, Weight.FINAL,
+        "Is the patient younger than the model's patients (age, else birth date)?",
+        "PS3.3 C.7.2.2, C.7.1.1", _child,
+    ),
+)  # fmt: skip
+"""What the header is asked, in this order; the first yes gives the reason."""
+
+
+def check_header(dataset: Dataset, rules: AcceptanceRules | None = None) -> Refusal | None:
+    r"""Return why the header forbids to judge this film, or None when it does not.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+        The whole data set; pixels are not decoded. Missing and invalid values are no reason.
+    rules : AcceptanceRules, optional
+        The limits; adults only by default.
+
+    Returns
+    -------
+    Refusal or None
+        Reason and detail of the first rule that refuses, with the greatest weight of all that do: a hint
+        is not left to the pixels when the age is final.
+
+    Notes
+    -----
+    `DERIVED\PRIMARY` is an ordinary processed radiograph, and Burned In Annotation alone says nothing about
+    what the film shows: neither is asked.
+    """
+    rules = rules or AcceptanceRules()
+    found = [
+        Refusal(rule.reason, detail, rule.weight)
+        for rule in HEADER_RULES
+        if (detail := rule.check(dataset, rules)) is not None
+    ]
+    if not found:
+        return None
+    return replace(found[0], weight=max(refusal.weight for refusal in found))
 
 
 def check_pixels(image_HW: NDArray[np.float32], rules: AcceptanceRules | None = None) -> Refusal | None:
@@ -315,6 +373,13 @@ def check_pixels(image_HW: NDArray[np.float32], rules: AcceptanceRules | None = 
             f"expected at least {_MIN_LEVELS} of 256 grey levels and a spread of {_MIN_SPREAD}, "
             f"came {levels} and {spread:.3f}",
         )
+    likeness = likeness_to_a_chest(image_HW)
+    if likeness < -MIN_LIKENESS:
+        return Refusal(
+            Reason.POLARITY,
+            f"expected air dark, the picture is like the negative of a chest ({likeness:.2f} of -1): "
+            "Photometric Interpretation or window must be wrong",
+        )
     return None
 
 
@@ -331,20 +396,3 @@ def _contrast(image_HW: NDArray[np.float32]) -> tuple[int, float]:
     levels = np.count_nonzero(np.bincount((sample_HW * 255.0).astype(np.uint8).ravel()))
     low, high = np.percentile(sample_HW, [1.0, 99.0])
     return int(levels), float(high - low)
-
-
-def _plain(text: str | None) -> str:
-    """Return upper case without accents and outer blanks, underscores as blanks, for comparison."""
-    decomposed = unicodedata.normalize("NFKD", text or "")
-    kept = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
-    return unicodedata.normalize("NFC", kept).upper().replace("_", " ").strip()
-
-
-def _repeatable(text: str | None, pattern: re.Pattern[str]) -> str:
-    """Return a value that is what its attribute may hold; any other text may be a name, or worse."""
-    return text if text and pattern.fullmatch(text) else _OTHER
-
-
-def _codes(dataset: Dataset, keyword: str) -> set[str]:
-    """Return the code values of a code sequence's items."""
-    return {code for item in read_value(dataset, keyword) or () if (code := read_text(item, "CodeValue"))}

@@ -1,12 +1,14 @@
-"""Decode compressed Pixel Data with imagecodecs, as a plug-in of pydicom's decoders (PS3.5 annex A.4).
+"""Decode compressed frames with imagecodecs, for `dicom_io.pixels` and as a plug-in of pydicom (PS3.5 A.4).
 
 Before anything is decoded, the size that the codestream itself announces is compared with the header, so
 that a picture of 65500 x 65500 under a header of 64 x 64 costs a few microseconds instead of the machine's
 memory. Why imagecodecs, and not pylibjpeg, GDCM or Pillow: `docs/decisions/0003-pixel-codecs.md`.
+
+Shapes: H rows, W columns, C samples, which are left out when there is one.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import imagecodecs
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.pixels.decoders.base import Decoder, DecodeRunner, get_decoder
 
+from dicom_io.codestreams import CodestreamHeader, read_codestream_header, require_bounded_work
 from dicom_io.errors import UnreadablePixels
 
 PLUGIN = "imagecodecs"
@@ -39,23 +42,28 @@ _LOSSY_SYNTAXES = (
 DECODER_DEPENDENCIES = dict.fromkeys((*SIZED_SYNTAXES, uid.RLELossless), ("imagecodecs",))
 """Asked for by pydicom of every plug-in: transfer syntax → packages that it needs."""
 
-_MAX_TILES = 65_535
-"""Most tiles in a JPEG 2000 codestream: their index has 16 bits (ISO 15444-1, A.4.2)."""
-
 _TRAILER_LENGTH = 64
 """End-of-image is looked for in this many last bytes: padding may follow it, and some writers add more."""
 
+_RLE_HEADER_LENGTH = 64
+"""Number of segments and 15 offsets, 4 bytes each (PS3.5 G.5)."""
+
 
 @dataclass(frozen=True)
-class CodestreamHeader:
-    """What a compressed frame says of itself, read without decoding it."""
+class FrameHeader:
+    """What the data set says of one frame (PS3.3 C.7.6.3)."""
 
+    transfer_syntax_uid: str
     rows: int
     columns: int
     samples: int
-    precision: int
-    """Bits per sample."""
-    tiles: int = 1
+    bits_allocated: int
+    photometric_interpretation: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the decoded frame, HW or HWC."""
+        return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
 
 
 def register() -> None:
@@ -77,7 +85,7 @@ def is_lossy(transfer_syntax_uid: str) -> bool:
 
 
 def decode_frame(frame: bytes, runner: DecodeRunner) -> bytes:
-    """Decode one frame; pydicom calls this with the frame's bytes and the values of the header.
+    """Decode one frame for pydicom, which calls this with the frame's bytes and the values of the header.
 
     Parameters
     ----------
@@ -85,7 +93,7 @@ def decode_frame(frame: bytes, runner: DecodeRunner) -> bytes:
         One compressed frame, its fragments joined.
     runner : pydicom.pixels.decoders.base.DecodeRunner
         Holds Rows, Columns, Samples per Pixel, Bits Allocated and the transfer syntax. Planar Configuration
-        is set to what the returned bytes have.
+        and Photometric Interpretation are set to what the returned bytes have.
 
     Returns
     -------
@@ -95,140 +103,124 @@ def decode_frame(frame: bytes, runner: DecodeRunner) -> bytes:
     Raises
     ------
     UnreadablePixels
-        If the codestream's own size differs from the header, or its end is missing.
+        See `decode`.
     """
-    if runner.transfer_syntax == uid.RLELossless:
-        return _decode_rle(frame, runner)
-    _check_against_header(read_codestream_header(frame), runner)
-    if b"\xff\xd9" not in frame[-_TRAILER_LENGTH:]:
-        # libjpeg and OpenJPEG fill what is missing with grey and say nothing.
-        raise UnreadablePixels("expected a codestream that ends with an end marker (FFD9), it is cut off")
-    array = _decode_codestream(frame, runner.transfer_syntax, runner.samples_per_pixel)
-    expected = (runner.rows, runner.columns) + ((3,) if runner.samples_per_pixel == 3 else ())
-    if array.shape != expected:
-        raise UnreadablePixels(f"expected decoded pixels of shape {expected}, came {array.shape}")
-    if runner.samples_per_pixel == 3:
+    header = FrameHeader(
+        transfer_syntax_uid=runner.transfer_syntax,
+        rows=runner.rows,
+        columns=runner.columns,
+        samples=runner.samples_per_pixel,
+        bits_allocated=runner.bits_allocated,
+        photometric_interpretation=str(runner.photometric_interpretation),
+    )
+    decoded, colours = decode(frame, header)
+    if header.samples == 3:
         runner.set_option("planar_configuration", 0)
+        runner.set_option("photometric_interpretation", colours)
     # The decoder chooses the container by the codestream's precision, pydicom reads Bits Allocated.
-    return array.astype(f"{array.dtype.kind}{runner.bits_allocated // 8}", copy=False).tobytes()
+    return decoded.astype(f"{decoded.dtype.kind}{header.bits_allocated // 8}", copy=False).tobytes()
 
 
-def _decode_codestream(frame: bytes, transfer_syntax_uid: str, samples: int) -> NDArray[Any]:
-    if transfer_syntax_uid in JPEG_SYNTAXES:
-        # The same name twice: libjpeg converts no colours, pydicom does, by Photometric Interpretation.
-        colours = "RGB" if samples == 3 else "GRAYSCALE"
-        array = imagecodecs.jpeg8_decode(frame, colorspace=colours, outcolorspace=colours)
-    elif transfer_syntax_uid in JPEGLS_SYNTAXES:
-        array = imagecodecs.jpegls_decode(frame)
-    else:
-        # OpenJPEG decodes HTJ2K too. OpenJPH (`htj2k_decode`) lets saturated 16-bit white wrap to black.
-        array = imagecodecs.jpeg2k_decode(frame)
-    return np.asarray(array)
-
-
-def _decode_rle(frame: bytes, runner: DecodeRunner) -> bytes:
-    """Decode RLE Lossless (PS3.5 annex G) into exactly as many bytes as the header announces."""
-    expected_bytes = int(runner.frame_length(unit="bytes"))
-    # With a limit of its own the decoder stops at a run that would overflow: 64 bytes come from every two.
-    decoded = imagecodecs.dicomrle_decode(frame, f"<u{runner.bits_allocated // 8}", out=expected_bytes)
-    if len(decoded) != expected_bytes:
-        raise UnreadablePixels(f"expected {expected_bytes} bytes of RLE pixel data, came {len(decoded)}")
-    runner.set_option("planar_configuration", 1)
-    return bytes(decoded)
-
-
-def _check_against_header(codestream: CodestreamHeader, runner: DecodeRunner) -> None:
-    announced = (runner.rows, runner.columns, runner.samples_per_pixel)
-    found = (codestream.rows, codestream.columns, codestream.samples)
-    if found != announced:
-        raise UnreadablePixels(
-            f"expected {announced} rows, columns and samples, as in the header, the codestream has {found}"
-        )
-    if not 1 <= codestream.precision <= runner.bits_allocated:
-        raise UnreadablePixels(
-            f"expected at most {runner.bits_allocated} bits per sample, came {codestream.precision}"
-        )
-    if codestream.tiles > _MAX_TILES:
-        raise UnreadablePixels(f"expected at most {_MAX_TILES} tiles, came {codestream.tiles}")
-
-
-def read_codestream_header(frame: bytes) -> CodestreamHeader:
-    """Read the size that a JPEG, JPEG-LS, JPEG 2000 or HTJ2K codestream announces, without decoding it.
+def decode(frame: bytes, header: FrameHeader) -> tuple[NDArray[Any], str]:
+    """Decode one frame.
 
     Parameters
     ----------
     frame : bytes
-        The compressed frame; JPEG 2000 may be wrapped in a JP2 file, which DICOM forbids but some write.
+        One compressed frame, its fragments joined.
+    header : FrameHeader
+        What the data set says of it.
+
+    Returns
+    -------
+    array_HW or array_HWC : NDArray
+        Integers, as signed as the codestream says; RLE, JPEG and JPEG-LS know no sign.
+    photometric_interpretation : str
+        That of the array: JPEG 2000 undoes YBR_ICT and YBR_RCT itself, and what a JPEG says of its colours
+        counts more than what the data set says.
 
     Raises
     ------
     UnreadablePixels
-        If it is none of these, or ends before its size is known.
-
-    References
-    ----------
-    ISO 10918-1 B.2.2 (SOF), ISO 14495-1 C.2.2 (SOF55), ISO 15444-1 A.5.1 (SIZ) and I.4 (boxes).
+        If the codestream's own size differs from the header, its end is missing, or it cannot be decoded.
     """
+    if header.transfer_syntax_uid == uid.RLELossless:
+        return _decode_rle(frame, header), header.photometric_interpretation
+    codestream = read_codestream_header(frame)
+    _require_announced_size(codestream, header)
+    require_bounded_work(frame, codestream)
+    if b"\xff\xd9" not in frame[-_TRAILER_LENGTH:]:
+        # libjpeg and OpenJPEG fill what is missing with grey and say nothing.
+        raise UnreadablePixels("expected a codestream that ends with an end marker (FFD9), it is cut off")
+    decoded = _decode_codestream(frame, header)
+    if decoded.shape == (header.samples, header.rows, header.columns):
+        decoded = np.moveaxis(decoded, 0, -1)  # JPEG-LS without interleaving (ISO 14495-1 C.2.3)
+    if decoded.shape != header.shape:
+        raise UnreadablePixels(f"expected decoded pixels of shape {header.shape}, came {decoded.shape}")
+    return decoded, _colours(codestream, header)
+
+
+def _colours(codestream: CodestreamHeader, header: FrameHeader) -> str:
+    if header.samples == 1:
+        return header.photometric_interpretation
+    if header.photometric_interpretation in ("YBR_ICT", "YBR_RCT"):
+        return "RGB"
+    if codestream.is_rgb is None:
+        return header.photometric_interpretation
+    return "RGB" if codestream.is_rgb else "YBR_FULL"
+
+
+def _decode_codestream(frame: bytes, header: FrameHeader) -> NDArray[Any]:
     try:
-        if frame.startswith(b"\xff\xd8"):
-            return _read_jpeg_header(frame)
-        return _read_j2k_header(frame, _find_j2k_codestream(frame))
-    except (struct.error, IndexError) as error:
-        raise UnreadablePixels("expected a codestream with its size in a header, it is cut off") from error
+        if header.transfer_syntax_uid in JPEG_SYNTAXES:
+            # The same name twice: libjpeg converts no colours, the photometric interpretation tells them.
+            colours = "RGB" if header.samples == 3 else "GRAYSCALE"
+            return np.asarray(imagecodecs.jpeg8_decode(frame, colorspace=colours, outcolorspace=colours))
+        if header.transfer_syntax_uid in JPEGLS_SYNTAXES:
+            return np.asarray(imagecodecs.jpegls_decode(frame))
+        # OpenJPEG decodes HTJ2K too. OpenJPH (`htj2k_decode`) lets saturated 16-bit white wrap to black.
+        return np.asarray(imagecodecs.jpeg2k_decode(frame))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise UnreadablePixels(f"expected a sound codestream, decoding failed: {error}") from error
 
 
-_JPEG_SIZE_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
-"""SOF0-SOF15 without DHT, JPG and DAC, which lie between them; SOF55 is JPEG-LS."""
-
-_JPEG_START_OF_SCAN = 0xDA
-
-
-def _read_jpeg_header(frame: bytes) -> CodestreamHeader:
-    position = 2
-    while True:
-        if frame[position] != 0xFF:
-            raise UnreadablePixels(f"expected a JPEG marker at byte {position}")
-        while frame[position] == 0xFF:  # any number of fill bytes (ISO 10918-1 B.1.1.2)
-            position += 1
-        marker = frame[position]
-        (length,) = struct.unpack_from(">H", frame, position + 1)
-        if marker in _JPEG_SIZE_MARKERS:
-            precision, rows, columns, samples = struct.unpack_from(">BHHB", frame, position + 3)
-            return CodestreamHeader(rows, columns, samples, precision)
-        if marker == _JPEG_START_OF_SCAN:
-            raise UnreadablePixels("expected a JPEG frame header before its first scan")
-        position += 1 + length
+def _decode_rle(frame: bytes, header: FrameHeader) -> NDArray[Any]:
+    """Decode RLE Lossless (PS3.5 annex G) into exactly as many bytes as the header announces."""
+    _require_rle_segments(frame, header)
+    dtype = f"<u{header.bits_allocated // 8}"
+    expected_bytes = header.rows * header.columns * header.samples * header.bits_allocated // 8
+    try:
+        # With a limit the decoder stops at a run that would overflow: 64 bytes come from every two.
+        decoded = imagecodecs.dicomrle_decode(frame, dtype, out=expected_bytes)
+    except (RuntimeError, ValueError) as error:
+        raise UnreadablePixels(f"expected sound RLE segments, decoding failed: {error}") from error
+    if len(decoded) != expected_bytes:
+        raise UnreadablePixels(f"expected {expected_bytes} bytes of RLE pixel data, came {len(decoded)}")
+    planes = np.frombuffer(decoded, dtype).reshape(header.samples, header.rows, header.columns)
+    return planes[0] if header.samples == 1 else np.moveaxis(planes, 0, -1)
 
 
-def _find_j2k_codestream(frame: bytes) -> int:
-    """Return where the codestream begins: at once, or inside the boxes of a JP2 file."""
-    position = 0
-    if frame[4:8] == b"jP  ":
-        while True:
-            length, kind = struct.unpack_from(">I4s", frame, position)
-            if kind == b"jp2c":
-                position += 8
-                break
-            if length < 8:
-                raise UnreadablePixels("expected a JP2 file with a codestream box")
-            position += length
-    if frame[position : position + 4] != b"\xff\x4f\xff\x51":
-        raise UnreadablePixels("expected a JPEG or JPEG 2000 codestream, its first marker is another")
-    return position
+def _require_rle_segments(frame: bytes, header: FrameHeader) -> None:
+    if len(frame) < _RLE_HEADER_LENGTH:
+        raise UnreadablePixels(f"expected an RLE header of {_RLE_HEADER_LENGTH} bytes, came {len(frame)}")
+    count, *offsets = struct.unpack_from("<16I", frame)
+    expected = header.samples * header.bits_allocated // 8
+    if count != expected:
+        raise UnreadablePixels(f"expected {expected} RLE segments, the segment table announces {count}")
+    starts = [*offsets[:count], len(frame)]
+    if starts[0] != _RLE_HEADER_LENGTH or starts != sorted(set(starts)):
+        raise UnreadablePixels("expected ascending RLE segments inside the frame, the segment table lies")
 
 
-def _read_j2k_header(frame: bytes, start: int) -> CodestreamHeader:
-    right, bottom, left, top, *tile = struct.unpack_from(">8I", frame, start + 8)
-    (samples,) = struct.unpack_from(">H", frame, start + 40)
-    width, height = right - left, bottom - top
-    tile_width, tile_height = tile[:2]
-    if min(width, height, tile_width, tile_height) < 1:
-        raise UnreadablePixels("expected a JPEG 2000 size above zero")
-    return CodestreamHeader(
-        rows=height,
-        columns=width,
-        samples=samples,
-        # Ssiz: the highest bit says signed, the others hold the precision less one.
-        precision=(frame[start + 42] & 0x7F) + 1,
-        tiles=-(-width // tile_width) * -(-height // tile_height),
-    )
+def _require_announced_size(codestream: CodestreamHeader, header: FrameHeader) -> None:
+    announced = CodestreamHeader(header.rows, header.columns, header.samples, header.bits_allocated)
+    found = replace(codestream, precision=announced.precision, tiles=1)
+    if found != announced:
+        raise UnreadablePixels(
+            f"expected {header.rows} x {header.columns} pixels of {header.samples} samples, as in the "
+            f"header, the codestream has {found.rows} x {found.columns} of {found.samples}"
+        )
+    if not 1 <= codestream.precision <= header.bits_allocated:
+        raise UnreadablePixels(
+            f"expected at most {header.bits_allocated} bits per sample, came {codestream.precision}"
+        )

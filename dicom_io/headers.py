@@ -21,7 +21,7 @@ from dicom_io.errors import NotDicom, StorageError
 OWN_MANUFACTURER = "cxr-worker"
 """Manufacturer (0008,0070) of every object that we write; the loop guard knows our output by it."""
 
-MAX_FILE_BYTES = 512 * 2**20
+MAX_FILE_BYTES = 256 * 2**20
 """Largest file that is read, and largest data set that a deflated one may become."""
 
 MAX_AGE_YEARS = 120.0

@@ -20,7 +20,7 @@ from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
 
 from dicom_io import codecs
-from dicom_io.codecs import CodestreamHeader, read_codestream_header
+from dicom_io.codestreams import CodestreamHeader, read_codestream_header
 from dicom_io.errors import UnreadablePixels
 from dicom_io.pixels import read_pixels
 

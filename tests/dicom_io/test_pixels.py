@@ -28,7 +28,9 @@ from pydicom.pixels.processing import apply_windowing
 
 from dicom_io.errors import NoPixelData, RetryableError, UnreadablePixels, UnsupportedImage
 from dicom_io.headers import read_dataset
-from dicom_io.pixels import MAX_PIXELS, read_pixels, window
+from dicom_io.pixel_format import MAX_PIXELS
+from dicom_io.pixels import read_pixels
+from dicom_io.voi import window
 
 SHARED = Path(os.environ.get("CXR_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")) / "dicom"
 
@@ -304,7 +306,8 @@ def test_values_in_the_upper_bits_are_read() -> None:
 
 @pytest.mark.parametrize("planar", [0, 1])
 def test_colour_becomes_luminance(planar: int) -> None:
-    colour_HWC = np.random.default_rng(5).integers(0, 256, (20, 31, 3), dtype=np.uint8)
+    noise_HWC = np.random.default_rng(5).integers(0, 20, (20, 31, 3))
+    colour_HWC = np.rint(phantom_HW(20, 31)[..., None] * [200, 230, 180] + noise_HWC).astype(np.uint8)
     film = put_pixels(build_secondary_capture(), colour_HWC, bits_stored=8, photometric_interpretation="RGB")
     if planar:
         film.PlanarConfiguration = 1

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dicom_io.acceptance import Refusal
-from dicom_io.errors import NotDicom, UnreadablePixels
+from dicom_io.errors import CxrError
 from worker import context, reading
 from worker.reading import Refused
 
@@ -53,7 +53,7 @@ def judge(current: context.Context, path: Path) -> Line:
     except Refused as refused:
         refusal: Refusal = refused.refusal
         return Line(str(path), "refused", None, None, refusal.reason, refusal.detail, version)
-    except (OSError, NotDicom, UnreadablePixels) as error:
+    except (OSError, CxrError) as error:
         words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return Line(str(path), "failed", None, None, type(error).__name__, words, version)
     prediction = current.predictor(image_HW)
