@@ -24,6 +24,7 @@ from dicom_io.commitment_scp import (
     read_answer,
 )
 from dicom_io.errors import DestinationError, NotDicom, Unanswered
+from dicom_io.headers import PARSE_FAILURES
 
 SAME_ASSOCIATION_S: Final = 1.0
 """How long the association of the question is kept for the answer: a peer that has it at hand sends it."""
@@ -67,7 +68,7 @@ class _Answers:
     def take(self, event: Any) -> tuple[int, None]:
         try:
             answer = read_answer(event.event_information)
-        except NotDicom:
+        except (NotDicom, *PARSE_FAILURES):
             return CommitmentStatus.INVALID_ARGUMENT, None
         self.came.append(answer)
         if answer.transaction_uid == self.transaction_uid:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from builders import build_film, to_bytes
+from pydicom import Dataset
 from pydicom.uid import generate_uid
 from sqlalchemy import Engine, select, update
 
+from dicom_io.profiles import CHAIN, REPORT_SOP_CLASS, Profile
 from dicom_io.scp import Peer, ReceivedInstance
 from dicom_io.spool import Folder, StoredObject
 from worker import database
@@ -100,25 +102,45 @@ def analyse(
         return Analysed(image_id, [d.id for d in deliveries], [r.sop_instance_uid for r in made])
 
 
+def put_report_in_forms(engine: Engine, made: Analysed, folder: Folder) -> dict[Profile, str]:
+    """Turn the first result into a report in its richest form, and add the other forms; UIDs by profile."""
+    uids = {}
+    with database.write(engine) as session:
+        first = session.scalars(select(Result).where(Result.sop_instance_uid == made.uids[0])).one()
+        for profile in CHAIN:
+            film = build_film(
+                SOPClassUID=REPORT_SOP_CLASS[profile],
+                SOPInstanceUID=generate_uid(entropy_srcs=[profile, made.uids[0]]),
+            )
+            result = first
+            if profile != CHAIN[0]:
+                result = Result(image_id=first.image_id, analysis_id=first.analysis_id, kind=first.kind)
+                session.add(result)
+            _describe(session, result, film, folder.write(to_bytes(film)), profile)
+            uids[profile] = str(film.SOPInstanceUID)
+    return uids
+
+
 def _result(session: Any, analysis: Analysis, number: int, uid: str, folder: Folder | None) -> Result:
     film = build_film(SOPInstanceUID=generate_uid(entropy_srcs=["result", uid, str(number)]))
     stored = folder.write(to_bytes(film)) if folder else StoredObject(digest(uid, number), digest(number), 1)
-    result = Result(
-        image_id=analysis.image_id,
-        analysis_id=analysis.id,
-        kind=("sr", "sc")[number % 2],
-        profile="test",
-        sop_class_uid=str(film.SOPClassUID),
-        sop_instance_uid=str(film.SOPInstanceUID),
-        study_instance_uid=str(film.StudyInstanceUID),
-        series_instance_uid=str(film.SeriesInstanceUID),
-        sha256=stored.name,
-        size_bytes=stored.size_bytes,
-        created_at=database.now(session),
-    )
+    kind = ("sr", "sc")[number % 2]
+    result = Result(image_id=analysis.image_id, analysis_id=analysis.id, kind=kind)
     session.add(result)
-    session.flush()
+    _describe(session, result, film, stored, "test")
     return result
+
+
+def _describe(session: Any, result: Result, film: Dataset, stored: StoredObject, profile: str) -> None:
+    result.profile = profile
+    result.sop_class_uid = str(film.SOPClassUID)
+    result.sop_instance_uid = str(film.SOPInstanceUID)
+    result.study_instance_uid = str(film.StudyInstanceUID)
+    result.series_instance_uid = str(film.SeriesInstanceUID)
+    result.sha256, result.size_bytes = stored.name, stored.size_bytes
+    with session.no_autoflush:
+        result.created_at = database.now(session)
+    session.flush()
 
 
 def row(engine: Engine, table: type[Any], row_id: int) -> Any:

@@ -11,11 +11,14 @@ from threading import Event, Thread
 from typing import Any, Self
 
 from pydicom import Dataset, dcmread
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    BasicTextSRStorage,
     ComprehensiveSRStorage,
     ComputedRadiographyImageStorage,
     SecondaryCaptureImageStorage,
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
@@ -24,6 +27,8 @@ EXPLICIT_LE, IMPLICIT_LE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 STORABLE = (ComprehensiveSRStorage, SecondaryCaptureImageStorage, ComputedRadiographyImageStorage)
 ABORT = "abort"
 """As an answer: the connection is aborted instead, and the object is lost."""
+BASIC_TEXT_AND_PICTURES = (BasicTextSRStorage, SecondaryCaptureImageStorage)
+"""What an old PACS stores."""
 KEEP_AND_ABORT = "keep and abort"
 """As an answer: the object is kept, and the connection aborted before a word is said."""
 
@@ -51,6 +56,22 @@ class ScriptedPacs:
     abort_when_accepted: bool = False
     hold: Event | None = None
     """When set to an event, each C-STORE waits for it."""
+    queries: bool = True
+    """Whether C-FIND is offered."""
+    not_committed: dict[str, int] = field(default_factory=dict)
+    """SOP Instance UID → Failure Reason, for what Storage Commitment answers against."""
+    commits: bool = True
+    """Whether Storage Commitment is offered."""
+    commits_at_once: bool = True
+    """Whether the answer comes on the association of the question; else a test asks for it by `report`."""
+    commitment_status: int = 0x0000
+    """What N-ACTION is answered."""
+    on_question: Callable[[], object] = bool
+    """Called before the question for commitment is answered."""
+    asked: list[tuple[str, list[str]]] = field(default_factory=list)
+    """Transaction UID and SOP Instance UIDs of each question for commitment."""
+    tls: Any = None
+    """A server's SSL context, with which the port speaks TLS alone."""
     held: dict[str, Dataset] = field(default_factory=dict)
     stores: list[tuple[str, str]] = field(default_factory=list)
     """SOP Instance UID and transfer syntax of each C-STORE, in order."""
@@ -68,15 +89,21 @@ class ScriptedPacs:
         entity = AE(ae_title=pacs.aet)
         for uid in pacs.storable:
             entity.add_supported_context(uid, list(pacs.syntaxes))
-        entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+        if pacs.queries:
+            entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+        if pacs.commits:
+            entity.add_supported_context(StorageCommitmentPushModel)
         entity.add_supported_context(Verification)
         handlers = [
             (evt.EVT_C_STORE, pacs._store),
             (evt.EVT_C_FIND, pacs._find),
+            (evt.EVT_N_ACTION, pacs._commit),
             (evt.EVT_REQUESTED, pacs._requested),
             (evt.EVT_ACCEPTED, pacs._accepted),
         ]
-        server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        server = entity.start_server(
+            ("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=pacs.tls
+        )
         pacs.port = int(server.server_address[1])  # type: ignore[union-attr]
         try:
             yield pacs
@@ -120,3 +147,57 @@ class ScriptedPacs:
             answer.PatientID = found.get("PatientID", "")
             yield 0xFF00, answer
         yield self.find_status, None
+
+    def _commit(self, event: Any) -> tuple[int, None]:
+        question = event.action_information
+        uids = [str(item.ReferencedSOPInstanceUID) for item in question.ReferencedSOPSequence]
+        self.asked.append((str(question.TransactionUID), uids))
+        self.on_question()
+        if self.commitment_status == 0x0000 and self.commits_at_once:
+            Thread(target=self._answer_here, args=(event.assoc, self.information())).start()
+        return self.commitment_status, None
+
+    def _answer_here(self, association: Any, information: Dataset) -> None:
+        # The answer to the question goes first; then nobody else writes.
+        time.sleep(0.05)
+        self._send(association, information)
+
+    def information(self, question: int = -1) -> Dataset:
+        """What is answered to one of the questions, by what is held and what is not to be committed."""
+        transaction_uid, uids = self.asked[question]
+        reasons = {uid: self.not_committed.get(uid, 0 if uid in self.held else 0x0112) for uid in uids}
+        information = Dataset()
+        information.TransactionUID = transaction_uid
+        information.ReferencedSOPSequence = [_reference(uid) for uid, reason in reasons.items() if not reason]
+        failed = [_reference(uid, reason) for uid, reason in reasons.items() if reason]
+        if failed:
+            information.FailedSOPSequence = failed
+        return information
+
+    def report(self, port: int, information: Dataset, calling: str = "PACS") -> int:
+        """Answer on an association of its own, in the role of the SCP; returns the status that comes back."""
+        entity = AE(ae_title=calling)
+        entity.add_requested_context(StorageCommitmentPushModel)
+        role = build_role(StorageCommitmentPushModel, scp_role=True)
+        association = entity.associate("127.0.0.1", port, ae_title="CXRWORKER", ext_neg=[role])
+        assert association.is_established
+        try:
+            return self._send(association, information)
+        finally:
+            association.release()
+
+    def _send(self, association: Any, information: Dataset) -> int:
+        event_type = 2 if "FailedSOPSequence" in information else 1
+        status, _ = association.send_n_event_report(
+            information, event_type, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+        )
+        return int(status.Status) if "Status" in status else -1
+
+
+def _reference(uid: str, reason: int | None = None) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    item.ReferencedSOPInstanceUID = uid
+    if reason is not None:
+        item.FailureReason = reason
+    return item

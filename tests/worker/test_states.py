@@ -61,6 +61,7 @@ def test_an_image_makes_the_listed_changes_alone(before: ImageState, after: Imag
 @pytest.mark.parametrize("after", DeliveryState)
 def test_a_delivery_makes_the_listed_changes_alone(before: DeliveryState, after: DeliveryState) -> None:
     listed = {
+        ("due", "due"),
         ("due", "sent"),
         ("due", "confirmed"),
         ("due", "dead"),
