@@ -49,6 +49,11 @@ class Context:
         return Folder(self.settings.data / "spool")
 
     @cached_property
+    def headers(self) -> Folder:
+        """Headers of refused objects whose pixels are not kept."""
+        return Folder(self.settings.data / "headers")
+
+    @cached_property
     def results(self) -> Folder:
         """Result objects."""
         return Folder(self.settings.data / "results")

@@ -12,11 +12,13 @@ from dicom_io.acceptance import Reason, Refusal
 from dicom_io.errors import CxrError, NotDicom, PermanentError
 from dicom_io.headers import identity_problem, printable, read_dataset, read_header
 from worker import database, outcome, twins
-from worker.context import Context
+from worker.context import Context, ModelUnusable
 from worker.faults import place_of
+from worker.header_keeper import write_header
 from worker.lease import kept
 from worker.queries import images
 from worker.queries.images import Claim, LostLease
+from worker.queries.reissue import ModelKey, was_judged_by
 from worker.reading import Refused, displayed
 from worker.retry import RANDOM, wait_before
 
@@ -52,10 +54,7 @@ def _reach_an_end(context: Context, claim: Claim) -> None:
     try:
         _judge(context, claim)
     except Refused as refused:
-        reason, detail = refused.refusal.reason, printable(refused.refusal.detail, DETAIL_CHARACTERS)
-        with database.write(context.engine) as session:
-            images.refuse(session, claim, reason, detail, actor=context.actor)
-        log.info("image %d refused: %s", claim.image_id, reason)
+        _refuse(context, claim, refused.refusal)
     except PermanentError as error:
         _give_up(context, claim, type(error).__name__, str(error))
     except LostLease:
@@ -78,6 +77,7 @@ def _judge(context: Context, claim: Claim) -> None:
     dataset = _read(context, claim)
     image_HW = displayed(dataset, context.settings)
     prediction = context.predictor(image_HW)
+    _require_new_judgement(context, claim)
     judged = outcome.build(context, dataset, image_HW, prediction)
     with database.write(context.engine) as session:
         deliveries = outcome.write(session, claim, judged, context, duration_s=time.monotonic() - began)
@@ -85,26 +85,57 @@ def _judge(context: Context, claim: Claim) -> None:
     outcome.ring(deliveries)
 
 
+def _require_new_judgement(context: Context, claim: Claim) -> None:
+    """A film that is judged anew waits for a worker that holds the newer model."""
+    info = context.predictor.info
+    model = ModelKey(info.name, info.version, info.weights_sha256)
+    with database.read(context.engine) as session:
+        if was_judged_by(session, claim.image_id, model):
+            raise ModelUnusable(
+                f"expected another model than {info.name} {info.version}, which has judged this film and is "
+                "what this worker holds: restart the workers"
+            )
+
+
 def _read(context: Context, claim: Claim) -> Dataset:
     """Open the film, keep what its header says, and compare it with an earlier one of the same UID."""
     with database.read(context.engine) as session:
-        sop_instance_uid, spool_name, earlier = images.spooled(session, claim)
-    context.spool.check(spool_name)
-    path = context.spool.path(spool_name)
+        film = images.spooled(session, claim)
+    context.spool.check(film.name)
+    path = context.spool.path(film.name)
     try:
         dataset = read_dataset(path)
     except NotDicom as error:
         raise Refused(Refusal(Reason.NOT_DICOM, str(error))) from error
-    problem = identity_problem(dataset, sop_instance_uid)
+    problem = identity_problem(dataset, film.sop_instance_uid)
     if problem is not None:
         raise Refused(Refusal(Reason.INVALID_UID, problem))
     with database.write(context.engine) as session:
         images.describe(session, claim, read_header(dataset))
-    refusal = twins.compare(dataset, context.spool.path(earlier)) if earlier else None
-    if refusal is not None:
-        raise Refused(refusal)
+    if film.is_ours:
+        # A PACS may rewrite Manufacturer; it keeps the UID that we gave.
+        raise Refused(Refusal(Reason.OWN_OUTPUT, "expected a film of a modality, came a result of ours"))
+    if film.earlier and not film.reissue:
+        earlier = [(image_id, context.spool.path(name)) for image_id, name in film.earlier]
+        refusal = twins.compare(dataset, earlier)
+        if refusal is not None:
+            raise Refused(refusal)
     # Read anew for the results: pydicom drops the escape sequences of a name once it was looked at.
     return read_dataset(path)
+
+
+def _refuse(context: Context, claim: Claim, refusal: Refusal) -> None:
+    reason, detail = refusal.reason, printable(refusal.detail, DETAIL_CHARACTERS)
+    with database.read(context.engine) as session:
+        film = images.spooled(session, claim).name
+    header = write_header(context.headers, context.spool.path(film), reason)
+    with database.write(context.engine) as session:
+        images.refuse(session, claim, reason, detail, actor=context.actor, header_name=header)
+    if header is not None:
+        # Killed before this, the listener finds a file that no row needs when it starts.
+        context.spool.remove(film)
+    level = logging.ERROR if reason == Reason.IDENTITY_CHANGED else logging.INFO
+    log.log(level, "image %d refused: %s", claim.image_id, reason)
 
 
 def _give_up(context: Context, claim: Claim, reason: str, detail: str) -> None:

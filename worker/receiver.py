@@ -5,18 +5,21 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from ssl import SSLContext
 
 from pydicom.filereader import read_file_meta_info
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from dicom_io.errors import StorageError
+from dicom_io.errors import BadTlsFiles, StorageError
 from dicom_io.headers import PARSE_FAILURES
 from dicom_io.scp import ListenerAddress, Peer, ReceivedInstance, StorageListener, StoreStatus
 from dicom_io.spool import Folder
+from dicom_io.tls import server_context
 from worker import database
+from worker.keeping import Keeper, tls_files
 from worker.queries import images, ledger
-from worker.settings import Settings
+from worker.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +45,29 @@ class Receiver:
         self.spool = Folder(settings.data / "spool")
 
     def listener(self) -> StorageListener:
-        """Build the listener that calls this receiver."""
-        address = self._settings.listener
+        """Build the listener that calls this receiver.
+
+        Raises
+        ------
+        SettingsError
+            A file of `[listener.tls]` cannot be used.
+        """
+        port = self._settings.listener
         return StorageListener(
-            ListenerAddress(address.aet, address.host, address.port, address.max_associations),
+            ListenerAddress(
+                aet=port.aet,
+                host=port.host,
+                port=port.port,
+                max_associations=port.max_associations,
+                max_pdu_bytes=port.max_pdu_bytes,
+                any_storage=port.accept_any_storage,
+                tls=tls_of(self._settings),
+            ),
             self.spool.incoming.absolute(),
             admit=self.admits,
             store=self.store,
             refused=self.record_rejection,
+            commitment=Keeper(self._settings, self._engine, self.spool).service(),
         )
 
     def admits(self, peer: Peer) -> bool:
@@ -78,6 +96,7 @@ class Receiver:
             image = None
         if image is None:
             log.info("a film that is known came again, from %s", instance.peer.host)
+            self._remove_unless_needed(stored.name)
             return False
         log.info("image %d received, %d bytes", image.id, stored.size_bytes)
         return True
@@ -130,10 +149,34 @@ class Receiver:
         stored = self.spool.adopt(path)
         with database.write(self._engine) as session:
             image = images.record(session, instance, stored, actor=f"{self._actor}/recovery")
-            needed = image is not None or images.has_film(session, stored.name)
-        if not needed:
-            self.spool.remove(stored.name)
+        if image is None:
+            self._remove_unless_needed(stored.name)
         return image is not None
+
+    def _remove_unless_needed(self, name: str) -> None:
+        """Remove the file of a repeat whose row has another file, or needs none any more."""
+        with database.read(self._engine) as session:
+            needed = images.has_film(session, name)
+        if not needed:
+            self.spool.remove(name)
+
+
+def tls_of(settings: Settings) -> SSLContext | None:
+    """How the port speaks TLS; None for plain DICOM.
+
+    Raises
+    ------
+    SettingsError
+        A file of `[listener.tls]` cannot be used.
+    """
+    tls = settings.listener.tls
+    if tls is None:
+        return None
+    try:
+        required = tls.require_client_certificate
+        return server_context(tls_files(settings), require_client_certificate=required)
+    except BadTlsFiles as error:
+        raise SettingsError(f"[listener.tls] {error}") from error
 
 
 def _remove(leftover: Path) -> bool:

@@ -23,8 +23,8 @@ from worker.problems import in_words
 ENV_PREFIX = "CXR_"
 ENV_OF_OTHERS = frozenset({"CXR_CONFIG", "CXR_SHARED_DATA"})
 """Variables with our prefix that are no setting: where the file is, and where the tests find films."""
-SECTIONS = ("listener",)
-"""Tables of the file whose keys are reachable as `CXR_SECTION_KEY`."""
+SECTIONS = ("listener.tls", "listener")
+"""Tables of the file whose keys are reachable as `CXR_SECTION_KEY`, an inner table before its outer one."""
 DAY_S = 86_400.0
 TEN_YEARS_DAYS = 3650.0
 LO_LIMIT = 64
@@ -48,6 +48,19 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+class ListenerTls(_Frozen):
+    """`[listener.tls]`: with it the port speaks TLS alone; each file is PEM."""
+
+    certificate: Path
+    """The listener's certificate, with its chain."""
+    key: Path | None = None
+    """Its private key, not encrypted; may stand in the certificate's file."""
+    ca: Path | None = None
+    """Authorities of the senders' certificates."""
+    require_client_certificate: bool = True
+    """Whether only senders with a certificate of these authorities may connect."""
+
+
 class Listener(_Frozen):
     """`[listener]`: the Storage SCP."""
 
@@ -59,6 +72,15 @@ class Listener(_Frozen):
     """DICOM port."""
     max_associations: int = Field(default=20, ge=1, le=1000)
     """Associations served at once; more are rejected as transient."""
+    max_pdu_bytes: int = Field(default=131_072, ge=4096, le=4_194_304)
+    """Largest P-DATA-TF PDU that senders are asked to send."""
+    accept_any_storage: bool = False
+    """Whether every Storage SOP Class of the standard is taken; none but films are judged, and what is no
+    film is refused as `sop_class`, its header kept."""
+    commitment: bool = False
+    """Whether Storage Commitment is given, and that only with `retention = "keep"`."""
+    tls: ListenerTls | None = None
+    """With it the port speaks TLS."""
 
 
 class Sender(_Frozen):
@@ -68,6 +90,10 @@ class Sender(_Frozen):
     """Its calling AE title."""
     host: Host | None = None
     """Its address; any address when absent."""
+    port: Port | None = None
+    """Where it listens for the answer to its request for Storage Commitment, if not on that association."""
+    tls: bool = False
+    """Whether it is to be called there over TLS, with the listener's own certificate and authorities."""
 
 
 class DestinationTls(_Frozen):
@@ -192,6 +218,9 @@ class Settings(_Frozen):
     """How long to wait for a PACS at each step."""
     commitment_wait_s: float = Field(3600.0, gt=0, le=DAY_S)
     """How long to wait for the answer to a Storage Commitment before asking again."""
+    retention: Literal["keep"] | int = 30
+    """Days for which what was received is kept at least; `keep` for ever, which is what Storage Commitment
+    needs. Nothing is removed yet, whatever stands here."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severity that is logged."""
 
@@ -202,6 +231,14 @@ class Settings(_Frozen):
         if len(names) != len(set(names)):
             raise ValueError(f"expected a different name for each [[destination]], got {', '.join(names)}")
         return destinations
+
+    @field_validator("retention", mode="before")
+    @classmethod
+    def _retention_is_days_or_keep(cls, value: Any) -> Any:
+        days = value if isinstance(value, str) else str(value)
+        if days != "keep" and not (days.isdecimal() and 1 <= int(days) <= TEN_YEARS_DAYS):
+            raise ValueError(f'expected "keep", or whole days from 1 to {TEN_YEARS_DAYS:.0f}')
+        return days if days == "keep" else int(days)
 
     @field_validator("node_id")
     @classmethod
@@ -359,8 +396,9 @@ def _key_of(variable: str) -> str:
     """`CXR_LISTENER_PORT` → `listener.port`; `CXR_BROKER_URL` → `broker_url`."""
     name = variable.removeprefix(ENV_PREFIX).lower()
     for section in SECTIONS:
-        if name.startswith(f"{section}_"):
-            return f"{section}.{name.removeprefix(section + '_')}"
+        prefix = f"{section.replace('.', '_')}_"
+        if name.startswith(prefix):
+            return f"{section}.{name.removeprefix(prefix)}"
     if name in ("sender", "destination"):
         raise SettingsError(
             f"{variable}: write [[{name}]] tables into the TOML file, not into the environment"
@@ -369,15 +407,17 @@ def _key_of(variable: str) -> str:
 
 
 def _put(values: dict[str, Any], key: str, value: str) -> None:
-    section, _, last = key.rpartition(".")
-    table = values.setdefault(section, {}) if section else values
-    if not isinstance(table, dict):
-        raise SettingsError(f"{section}: expected a table [{section}] in the TOML file, got {table!r}")
+    *sections, last = key.split(".")
+    table = values
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise SettingsError(f"{section}: expected a table [{section}] in the TOML file, got {table!r}")
     table[last] = value
 
 
 def _dotted(values: Mapping[str, Any]) -> list[str]:
     keys: list[str] = []
     for key, value in values.items():
-        keys += [f"{key}.{inner}" for inner in value] if isinstance(value, dict) else [key]
+        keys += [f"{key}.{inner}" for inner in _dotted(value)] if isinstance(value, dict) else [key]
     return keys

@@ -45,8 +45,9 @@ IMAGE_TRANSITIONS: dict[ImageState, frozenset[ImageState]] = {
         {ImageState.ANALYSED, ImageState.REPORTED, ImageState.REFUSED, ImageState.DEAD, ImageState.QUEUED}
     ),
     ImageState.ANALYSED: frozenset({ImageState.REPORTED, ImageState.DEAD}),
-    ImageState.REPORTED: frozenset(),
-    ImageState.REFUSED: frozenset(),
+    # An operator's reissue: a newer model is there, or a changed identity was found to be right.
+    ImageState.REPORTED: frozenset({ImageState.QUEUED}),
+    ImageState.REFUSED: frozenset({ImageState.QUEUED}),
     # An operator's retry: of the analysis, or of the deliveries alone.
     ImageState.DEAD: frozenset({ImageState.QUEUED, ImageState.ANALYSED}),
 }

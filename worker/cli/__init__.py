@@ -26,9 +26,10 @@ COMMANDS = {
     "results": "List results from the database: a table, or JSON or CSV, filtered.",
     "audit": "Balance the ledger: received = reported + refused + dead + waiting; exit 1 when it does not.",
     "retry": "Take up again what was given up: a dead film's analysis, or its dead deliveries.",
+    "reissue": "Judge a film anew: one whose identity was changed, or a reported one by a newer model.",
     "predict": "Judge DICOM, PNG or JPEG files without any server; one line each.",
     "send": "Send DICOM files to a listener by C-STORE; ours when no other is named.",
-    "pull": "Pull the films of a study from a PACS by accession number, and analyse them as if they had been sent.",
+    "pull": "Pull the films of a study from a PACS by accession number, and analyse them like any other.",
     "config": "Print the effective settings, each with where it came from; secrets are not shown.",
     "migrate": "Bring the database to the revision that this version needs.",
 }

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -38,13 +39,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _flat(current: settings.Settings) -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for key, value in current.model_dump(mode="json").items():
+    return list(_pairs(current.model_dump(mode="json")))
+
+
+def _pairs(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
         if isinstance(value, dict):
-            pairs += [(f"{key}.{inner}", shown) for inner, shown in value.items()]
+            yield from ((f"{key}.{inner}", shown) for inner, shown in _pairs(value))
         else:
-            pairs.append((key, value))
-    return pairs
+            yield key, value
 
 
 def _shown(key: str, value: Any) -> Any:

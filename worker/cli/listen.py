@@ -27,6 +27,7 @@ def run(options: argparse.Namespace) -> int:
     schema.prepare(current.engine, settings)
     relay = Relay(current)
     receiver = Receiver(settings, current.engine, relay.wake)
+    listener = receiver.listener()
     removed, adopted = receiver.recover()
     if removed or adopted:
         log.info("after a stop: %d unfinished files removed, %d films given their row", removed, adopted)
@@ -34,12 +35,14 @@ def run(options: argparse.Namespace) -> int:
         log.warning("no [[sender]] is configured: every association will be rejected")
     if not settings.destination:
         log.warning("no [[destination]] is configured: results stay in the database")
+    if settings.listener.commitment and settings.retention != "keep":
+        log.warning('[listener] commitment is on, but without retention = "keep" nothing is committed')
     done = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
-    listener = receiver.listener()
-    relay.start()
+    # The port first: where it is taken, this process has rung for nobody.
     listener.start()
+    relay.start()
     done.wait()
     listener.stop()
     relay.stop()

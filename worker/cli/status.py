@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dicom_io import scu
-from dicom_io.scu import Target
+from dicom_io.association import Target
 from worker import broker, context, database
 from worker.cli import installation
 from worker.cli.terminal import visible
@@ -46,6 +46,8 @@ def collect(current: context.Context) -> dict[str, Any]:
         waiting = ledger.waiting_deliveries(session)
         rejections = ledger.rejections(session)
         dead = ledger.dead_images(session)
+        refusals = ledger.refusals(session)
+        changed = ledger.changed_identities(session)
     return {
         "listener": {
             "address": f"{settings.listener.aet}@{settings.listener.host}:{settings.listener.port}",
@@ -64,6 +66,8 @@ def collect(current: context.Context) -> dict[str, Any]:
             }
             for d, reason, n, due_at in waiting
         ],
+        "refused": dict(refusals),
+        "identity_changed": [{"image_id": i.id, "detail": i.reason_detail} for i in changed],
         "dead": [{"image_id": i.id, "reason": i.reason, "detail": i.reason_detail} for i in dead],
         "rejections": [
             {
@@ -106,12 +110,22 @@ def show(state: dict[str, Any], console: Console) -> None:
     for row in state["waiting_deliveries"]:
         words = visible(f"{row['destination']}: {row['reason']}")
         console.print(f"waiting: {row['count']} x {words}; next try {row['next_try_at']}", markup=False)
+    for reason, count in state["refused"].items():
+        console.print(f"refused: {count} x {visible(reason)}", markup=False)
+    for row in state["identity_changed"]:
+        console.print(f"ALARM: image {row['image_id']}: {visible(str(row['detail']))}", markup=False)
+        console.print(
+            f"  if the later identity is right, judge it anew: cxr-worker reissue {row['image_id']}",
+            markup=False,
+        )
     for row in state["dead"]:
         words = visible(f"{row['reason']}: {row['detail']}")
         console.print(f"dead: image {row['image_id']}: {words}", markup=False)
         console.print(f"  try again with: cxr-worker retry {row['image_id']}", markup=False)
     for row in state["rejections"]:
-        words = visible(f"'{row['calling_aet']}' from {row['host']}: {row['detail']}")
+        # Before an association there is no title: a TLS handshake that failed, say.
+        title = f"'{row['calling_aet']}' from " if row["calling_aet"] else ""
+        words = visible(f"{title}{row['host']}: {row['detail']}")
         console.print(f"turned away {row['count']} x: {words}", markup=False)
         if row["to_admit"]:
             console.print("  to admit it, add to the configuration and restart:", markup=False)

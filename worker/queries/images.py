@@ -1,5 +1,6 @@
 """The inbox: films are recorded, claimed under a lease, and brought to an end."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -7,12 +8,28 @@ from uuid import uuid4
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
+from dicom_io.acceptance import Reason
 from dicom_io.headers import Header
 from dicom_io.scp import ReceivedInstance
 from dicom_io.spool import StoredObject
 from worker import database
 from worker.states import CLAIMABLE, IMAGE_ENDS, ImageState, check_image
-from worker.tables import Event, Image
+from worker.tables import Event, Image, Result
+
+
+@dataclass(frozen=True)
+class Spooled:
+    """A claimed film, and what else is known under its SOP Instance UID."""
+
+    sop_instance_uid: str
+    name: str
+    """Its name in the spool."""
+    earlier: tuple[tuple[int, str], ...]
+    """Id and spool name of the films that came before it under this UID, the first one first."""
+    is_ours: bool
+    """We gave this UID to a result of ours."""
+    reissue: bool
+    """An operator had it judged anew, whatever came before it."""
 
 
 class LostLease(Exception):
@@ -126,10 +143,12 @@ def let_go(image: Image) -> None:
     image.lease_token = image.lease_until = None
 
 
-def refuse(session: Session, claim: Claim, reason: str, detail: str, *, actor: str) -> None:
-    """End: must not be judged."""
+def refuse(
+    session: Session, claim: Claim, reason: str, detail: str, *, actor: str, header_name: str | None = None
+) -> None:
+    """End: must not be judged; with a header's name, that alone is kept of it."""
     image = held(session, claim)
-    image.reason, image.reason_detail = reason, detail
+    image.reason, image.reason_detail, image.header_name = reason, detail, header_name
     move(session, image, ImageState.REFUSED, actor=actor, cause=f"{reason}: {detail}")
     let_go(image)
 
@@ -178,16 +197,24 @@ def describe(session: Session, claim: Claim, header: Header) -> None:
     image.manufacturer = header.manufacturer
 
 
-def spooled(session: Session, claim: Claim) -> tuple[str, str, str | None]:
-    """SOP Instance UID of the claimed film, its name in the spool, and that of an earlier one of this UID."""
+def spooled(session: Session, claim: Claim) -> Spooled:
+    """What the claimed film is, and what came before it."""
     image = held(session, claim)
-    earlier = session.scalar(
-        select(Image.spool_name)
+    # A repeat is equal to one before it, and of what is kept by its header alone no pixels are left.
+    earlier = session.execute(
+        select(Image.id, Image.spool_name)
         .where(Image.sop_instance_uid == image.sop_instance_uid, Image.id < image.id)
+        .where(Image.header_name.is_(None), Image.reason.is_distinct_from(Reason.REPEAT))
         .order_by(Image.id)
-        .limit(1)
     )
-    return image.sop_instance_uid, image.spool_name, earlier
+    ours = select(Result.id).where(Result.sop_instance_uid == image.sop_instance_uid).limit(1)
+    return Spooled(
+        sop_instance_uid=image.sop_instance_uid,
+        name=image.spool_name,
+        earlier=tuple((image_id, name) for image_id, name in earlier),
+        is_ours=session.scalar(ours) is not None,
+        reissue=image.reissue_hash is not None,
+    )
 
 
 def to_ring(session: Session, *, ring_again_s: float, limit: int) -> list[int]:
@@ -229,10 +256,18 @@ def last_cause(session: Session, image_id: int) -> str:
 
 
 def spool_names(session: Session) -> set[str]:
-    """Names of all films in the spool that have a row."""
-    return set(session.scalars(select(Image.spool_name)))
+    """Names of all films in the spool whose row needs them."""
+    return set(session.scalars(select(Image.spool_name).where(Image.header_name.is_(None))))
 
 
 def has_film(session: Session, spool_name: str) -> bool:
     """Whether a row needs that file of the spool."""
-    return session.scalar(select(Image.id).where(Image.spool_name == spool_name).limit(1)) is not None
+    needed = select(Image.id).where(Image.spool_name == spool_name, Image.header_name.is_(None))
+    return session.scalar(needed.limit(1)) is not None
+
+
+def of_uid(session: Session, sop_instance_uid: str) -> Sequence[Image]:
+    """All that came under that SOP Instance UID, the first one first."""
+    return session.scalars(
+        select(Image).where(Image.sop_instance_uid == sop_instance_uid).order_by(Image.id)
+    ).all()

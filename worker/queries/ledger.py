@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.orm import Session
 
+from dicom_io.acceptance import Reason
 from dicom_io.headers import printable
 from dicom_io.scp import Peer
 from worker import database
@@ -117,6 +118,26 @@ def rejections(session: Session) -> Sequence[Rejection]:
 def dead_images(session: Session) -> Sequence[Image]:
     """Films that were given up."""
     return session.scalars(select(Image).where(Image.state == ImageState.DEAD).order_by(Image.id)).all()
+
+
+def refusals(session: Session) -> list[tuple[str, int]]:
+    """Refused films by reason."""
+    rows = session.execute(
+        select(Image.reason, func.count())
+        .where(Image.state == ImageState.REFUSED)
+        .group_by(Image.reason)
+        .order_by(Image.reason)
+    )
+    return [(str(reason), int(count)) for reason, count in rows]
+
+
+def changed_identities(session: Session) -> Sequence[Image]:
+    """Films that came again for another patient or study, and of which nobody has decided."""
+    return session.scalars(
+        select(Image)
+        .where(Image.state == ImageState.REFUSED, Image.reason == Reason.IDENTITY_CHANGED)
+        .order_by(Image.id)
+    ).all()
 
 
 def record_rejection(session: Session, peer: Peer, reason: str, detail: str) -> None:
