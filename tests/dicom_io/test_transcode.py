@@ -114,8 +114,7 @@ def test_big_endian_goes_to_who_takes_it_alone(tmp_path: Path) -> None:
     film.file_meta.TransferSyntaxUID = uid.ExplicitVRBigEndian
     swapped = np.frombuffer(film.PixelData, "<u2").astype(">u2").tobytes()
     film.PixelData = swapped
-    encoding = {"implicit_vr": False, "little_endian": False, "force_encoding": True}
-    dcmwrite(tmp_path / "film.dcm", film, enforce_file_format=True, **encoding)
+    dcmwrite(tmp_path / "film.dcm", film, implicit_vr=False, little_endian=False, force_encoding=True)
     with ScriptedPacs.running() as pacs:
         answer = scu.send_file(target(pacs), tmp_path / "film.dcm")
     assert (answer.outcome, answer.words) == (Outcome.NEVER, "Explicit VR Big Endian not accepted")
