@@ -9,6 +9,7 @@ from typing import Final
 
 from pydicom.sr.coding import Code
 
+from dicom_io.acceptance import Reason
 from dicom_io.findings import Presence
 
 OWN_SCHEME: Final = "99CXRW"
@@ -29,6 +30,43 @@ PRESENCE: Final[dict[Presence, Code]] = {
 }
 """The qualitative evaluation, one code per decision."""
 
+# Why a film was not judged.
+QUALITY_ASSESSMENT: Final = Code("111050", "DCM", "Quality Assessment")
+REFUSAL: Final[dict[Reason, Code]] = {
+    Reason.UNREADABLE: Code("111235", "DCM", "Unusable - Quality renders image unusable"),
+    Reason.NO_PIXELS: Code("REFNOPIXELS", OWN_SCHEME, "Not judged: the object holds no picture"),
+    Reason.UNSUPPORTED: Code(
+        "REFUNSUPPORTED", OWN_SCHEME, "Not judged: not one frame of a kind that is read"
+    ),
+    Reason.NOT_CHEST: Code("REFNOTCHEST", OWN_SCHEME, "Not judged: not a chest film"),
+    Reason.LATERAL: Code("REFLATERAL", OWN_SCHEME, "Not judged: not a frontal view"),
+    Reason.CHILD: Code("REFCHILD", OWN_SCHEME, "Not judged: patient younger than the model allows"),
+    Reason.NOT_HUMAN: Code("REFNOTHUMAN", OWN_SCHEME, "Not judged: not a human"),
+    Reason.OUT_OF_DISTRIBUTION: Code(
+        "REFUNLIKE", OWN_SCHEME, "Not judged: unlike the films that the model was trained on"
+    ),
+    Reason.TOO_SMALL: Code("REFTOOSMALL", OWN_SCHEME, "Not judged: too few pixels"),
+    Reason.BLANK: Code("REFBLANK", OWN_SCHEME, "Not judged: a picture without contrast"),
+    Reason.OTHER_ALGORITHM: Code("REFALGORITHM", OWN_SCHEME, "Not judged: made by another algorithm"),
+}
+"""Quality Assessment of a film that was refused; a refusal that is not listed has no report: see below."""
+UNREPORTED: Final[frozenset[Reason]] = frozenset(
+    {
+        # Nothing to refer to, or nothing that may be trusted.
+        Reason.NOT_DICOM,
+        Reason.INVALID_UID,
+        Reason.UID_CONFLICT,
+        Reason.IDENTITY_CHANGED,
+        # The earlier film's report stands for both.
+        Reason.REPEAT,
+        # No film: an answer to what a program made would run in circles.
+        Reason.OWN_OUTPUT,
+        Reason.OTHER_ALGORITHM,
+        Reason.SOP_CLASS,
+    }
+)
+"""Refusals about which nothing is sent, whatever the settings say."""
+
 # How the report is framed.
 IMAGING_MEASUREMENT_REPORT: Final = Code("126000", "DCM", "Imaging Measurement Report")
 ENGLISH: Final = Code("en-US", "RFC5646", "English (United States)")
@@ -36,6 +74,18 @@ IMAGING_PROCEDURE: Final = Code("363679005", "SCT", "Imaging procedure")
 PLAIN_CHEST_XRAY: Final = Code("399208008", "SCT", "Plain chest X-ray")
 QUALITATIVE_EVALUATIONS: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
 COMMENT: Final = Code("121106", "DCM", "Comment")
+
+# The text report (TID 2000, 2002; CID 7000, 7001, 7002). Later editions write these headings in LOINC;
+# viewers that need flat text are older than those, and the context group is extensible.
+DIAGNOSTIC_IMAGING_REPORT: Final = Code("18748-4", "LN", "Diagnostic Imaging Report")
+CONCLUSIONS: Final = Code("121076", "DCM", "Conclusions")
+CONCLUSION: Final = Code("121077", "DCM", "Conclusion")
+CURRENT_PROCEDURE: Final = Code("121064", "DCM", "Current Procedure Descriptions")
+PRIOR_PROCEDURES: Final = Code("121066", "DCM", "Prior Procedure Descriptions")
+PROCEDURE_DESCRIPTION: Final = Code("121065", "DCM", "Procedure Description")
+SOURCE_OF_MEASUREMENT: Final = Code("121112", "DCM", "Source of Measurement")
+ILLUSTRATION_OF_ROI: Final = Code("121200", "DCM", "Illustration of ROI")
+KEY_IMAGES: Final = Code("121180", "DCM", "Key Images")
 
 # The image library (TID 1600, 1602, 1603).
 IMAGE_LIBRARY: Final = Code("111028", "DCM", "Image Library")

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from dicom_io.acceptance import Reason
+
 
 class Presence(StrEnum):
     """The qualitative evaluation of COVID-19 (values of CID 240-style presence concepts, SNOMED CT)."""
@@ -61,13 +63,40 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class ResultContext:
-    """All that one result object says besides the film itself."""
+class EarlierReport:
+    """A report on the same film that an older model, or an earlier issue, left in the PACS."""
 
-    finding: Finding
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    model_version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Who speaks in a result object, and when."""
+
     algorithm: Algorithm
     device: Device
     created_at: datetime
     """Time-zone aware; written in the source's TimezoneOffsetFromUTC when it has one."""
     reissue_hash: str | None = None
     """Content hash that enters the derived UIDs when an operator reissues a film; else None."""
+    earlier: tuple[EarlierReport, ...] = ()
+    """Reports on this film that stay where they are; listed as evidence and named in a comment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultContext(Provenance):
+    """All that one result object says besides the film itself."""
+
+    finding: Finding
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusalContext(Provenance):
+    """All that the report on a refused film says besides the film itself."""
+
+    reason: Reason
+    """Why the film was not judged; one that `codes.REFUSAL` has a code for."""

@@ -8,7 +8,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from dicom_io.errors import InvalidResult
-from dicom_io.findings import ResultContext
+from dicom_io.findings import Provenance, ResultContext
 from dicom_io.repair import is_long_string
 
 MANUFACTURER: Final = "cxr-worker"
@@ -16,19 +16,19 @@ CONTENT_QUALIFICATION: Final = "RESEARCH"
 """PS3.3 C.12.1 (SOP Common): not for clinical use."""
 
 
-def require_sound(context: ResultContext) -> None:
+def require_sound(context: Provenance) -> None:
     """Raise InvalidResult unless every number and text of the context can be written.
 
     Parameters
     ----------
-    context : ResultContext
+    context : Provenance
         What the result is about to say.
     """
-    finding = context.finding
-    for name in ("probability", "threshold", "band_low", "band_high"):
-        value = getattr(finding, name)
-        if not (isfinite(value) and 0.0 <= value <= 1.0):
-            raise InvalidResult(f"{name}: expected a number from 0 to 1, got {value}")
+    if isinstance(context, ResultContext):
+        for name in ("probability", "threshold", "band_low", "band_high"):
+            value = getattr(context.finding, name)
+            if not (isfinite(value) and 0.0 <= value <= 1.0):
+                raise InvalidResult(f"{name}: expected a number from 0 to 1, got {value}")
     if context.created_at.tzinfo is None:
         raise InvalidResult("created_at: expected a time with a zone, got one without")
     for name, text in (
@@ -55,7 +55,7 @@ def without_names(image: Dataset) -> Dataset:
     return view
 
 
-def describe_equipment(result: Dataset, context: ResultContext) -> None:
+def describe_equipment(result: Dataset, context: Provenance) -> None:
     """Write the General Equipment module (PS3.3 C.7.5.1) and who contributed to the object."""
     result.Manufacturer = MANUFACTURER
     result.ManufacturerModelName = context.algorithm.name

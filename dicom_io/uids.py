@@ -5,7 +5,8 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID, uuid5
 
-from dicom_io.findings import ResultContext
+from dicom_io.findings import Provenance, RefusalContext
+from dicom_io.profiles import REPORT_SOP_CLASS, Profile
 
 NAMESPACE: Final = UUID("7d1c2f0e-3a5b-5c46-9f0d-2b8f6e41c9a7")
 """Namespace of every UUID of version 5 that we derive; another value would rename every object ever sent."""
@@ -29,6 +30,10 @@ class Kind(StrEnum):
     PRESENTATION = "presentation"
     """The grayscale softcopy presentation state."""
     PRESENTATION_SERIES = "presentation-series"
+    """The series that holds it."""
+    REFUSAL = "refusal"
+    """The structured report on a film that was not judged."""
+    REFUSAL_SERIES = "refusal-series"
     """The series that holds it."""
     TRACKING = "tracking"
     """Tracking Unique Identifier of the measurement group (TID 1501, row 3)."""
@@ -85,20 +90,27 @@ def derived_uid(source: UidSource) -> str:
 
 
 def result_uid(
-    context: ResultContext, source_sop_instance_uid: str, kind: Kind, sop_class_uid: str = ""
+    context: Provenance,
+    source_sop_instance_uid: str,
+    kind: Kind | str,
+    sop_class_uid: str = "",
+    profile: Profile | None = None,
 ) -> str:
     """Return the UID of one part of the result that `context` describes.
 
     Parameters
     ----------
-    context : ResultContext
+    context : Provenance
         Its algorithm and reissue hash enter the UID.
     source_sop_instance_uid : str
         SOP Instance UID of the film.
-    kind : Kind
+    kind : Kind | str
         What the UID stands for.
     sop_class_uid : str
         SOP Class UID of the object; empty for a tracking UID.
+    profile : Profile | None
+        Form of the report; None for everything else. The default profile keeps the UIDs that reports had
+        before there were others.
 
     Returns
     -------
@@ -114,9 +126,32 @@ def result_uid(
             weights_sha256=algorithm.weights_sha256,
             kind=kind,
             sop_class_uid=sop_class_uid,
+            profile="" if profile in (None, Profile.COMPREHENSIVE_3D) else str(profile),
             reissue_hash=context.reissue_hash,
         )
     )
+
+
+def report_uids(context: Provenance, source_sop_instance_uid: str, profile: Profile) -> tuple[str, str]:
+    """Return SOP and Series Instance UID of a report: each profile has its own, and each refusal.
+
+    Parameters
+    ----------
+    context : Provenance
+        What the report says; the reason of a refusal enters, since another limit gives another reason.
+    source_sop_instance_uid : str
+        SOP Instance UID of the film.
+    profile : Profile
+        Form of the report.
+    """
+    kinds: tuple[str, str] = (Kind.REPORT, Kind.REPORT_SERIES)
+    if isinstance(context, RefusalContext):
+        kinds = (f"{Kind.REFUSAL}:{context.reason}", f"{Kind.REFUSAL_SERIES}:{context.reason}")
+    sop_class = REPORT_SOP_CLASS[profile]
+    instance, series = (
+        result_uid(context, source_sop_instance_uid, kind, sop_class, profile) for kind in kinds
+    )
+    return instance, series
 
 
 def device_observer_uid(node_id: str) -> str:
