@@ -47,6 +47,10 @@ REFUSAL: Final[dict[Reason, Code]] = {
     ),
     Reason.TOO_SMALL: Code("REFTOOSMALL", OWN_SCHEME, "Not judged: too few pixels"),
     Reason.BLANK: Code("REFBLANK", OWN_SCHEME, "Not judged: a picture without contrast"),
+    Reason.POLARITY: Code("REFPOLARITY", OWN_SCHEME, "Not judged: black and white may be swapped"),
+    Reason.HEADER_CONTRADICTED: Code(
+        "REFCONTRADICTED", OWN_SCHEME, "Not judged: the picture contradicts its header"
+    ),
     Reason.OTHER_ALGORITHM: Code("REFALGORITHM", OWN_SCHEME, "Not judged: made by another algorithm"),
 }
 """Quality Assessment of a film that was refused; a refusal that is not listed has no report: see below."""

@@ -106,7 +106,7 @@ def build_refusal(
     ----------
     See `build_report`; PS3.16 annex D (111050, 111235).
     """
-    if context.reason in codes.UNREPORTED:
+    if context.reason in codes.UNREPORTED or context.reason not in codes.REFUSAL:
         raise InvalidResult(f"reason: expected one that is reported, got {context.reason}")
     return _assemble(source, context, None, profile)
 

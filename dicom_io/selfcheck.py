@@ -4,23 +4,29 @@ Validators check syntax: they pass a report about the wrong patient, without its
 code. This gate reads the bytes with nothing but pydicom and compares what they say with what they should.
 """
 
-from collections.abc import Iterator
 from io import BytesIO
 from typing import Final
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.sr.coding import Code
-from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    GrayscaleSoftcopyPresentationStateStorage,
+    SecondaryCaptureImageStorage,
+)
 
-from dicom_io import codes
+from dicom_io import capture, presentation, summary
 from dicom_io.charset import texts_of
+from dicom_io.comparison import require_equal, require_filled
 from dicom_io.errors import InvalidResult
 from dicom_io.evidence import SEQUENCES, TYPE_2, TYPE_3, Evidence, view_evidence
-from dicom_io.findings import Presence, ResultContext
+from dicom_io.findings import Provenance, RefusalContext, ResultContext
 from dicom_io.identity import CONTENT_QUALIFICATION, MANUFACTURER
-from dicom_io.uids import Kind, result_uid
+from dicom_io.overlay import judgement
+from dicom_io.profiles import REPORT_SOP_CLASS, Profile
+from dicom_io.selfcheck_report import check_report
+from dicom_io.uids import Kind, report_uids, result_uid
 
 _COMMON_TYPE_1: Final = (
     "SOPClassUID",
@@ -34,21 +40,10 @@ _COMMON_TYPE_1: Final = (
     "ManufacturerModelName",
     "DeviceSerialNumber",
     "SoftwareVersions",
-    "ContentDate",
-    "ContentTime",
-)
-_REPORT_TYPE_1: Final = (
-    "CompletionFlag",
-    "VerificationFlag",
-    "PreliminaryFlag",
-    "ValueType",
-    "ConceptNameCodeSequence",
-    "ContinuityOfContent",
-    "ContentSequence",
-    "CurrentRequestedProcedureEvidenceSequence",
-    "PerformedProcedureCodeSequence",
 )
 _CAPTURE_TYPE_1: Final = (
+    "ContentDate",
+    "ContentTime",
     "ConversionType",
     "ImageType",
     "SamplesPerPixel",
@@ -61,22 +56,38 @@ _CAPTURE_TYPE_1: Final = (
     "DerivationDescription",
     "SourceImageSequence",
 )
-_KINDS: Final[dict[str, tuple[Kind, Kind]]] = {
-    Comprehensive3DSRStorage: (Kind.REPORT, Kind.REPORT_SERIES),
-    SecondaryCaptureImageStorage: (Kind.HEAT_MAP, Kind.HEAT_MAP_SERIES),
+_PRESENTATION_TYPE_1: Final = (
+    "PresentationCreationDate",
+    "PresentationCreationTime",
+    "ContentLabel",
+    "ReferencedSeriesSequence",
+    "GraphicLayerSequence",
+    "GraphicAnnotationSequence",
+    "DisplayedAreaSelectionSequence",
+    "PresentationLUTShape",
+)
+_PROFILES: Final = {sop_class: profile for profile, sop_class in REPORT_SOP_CLASS.items()}
+_PICTURES: Final[dict[tuple[str, int], tuple[Kind, Kind]]] = {
+    (SecondaryCaptureImageStorage, capture.SERIES_NUMBER): (Kind.HEAT_MAP, Kind.HEAT_MAP_SERIES),
+    (SecondaryCaptureImageStorage, summary.SERIES_NUMBER): (Kind.SUMMARY, Kind.SUMMARY_SERIES),
+    (GrayscaleSoftcopyPresentationStateStorage, presentation.SERIES_NUMBER): (
+        Kind.PRESENTATION,
+        Kind.PRESENTATION_SERIES,
+    ),
 }
+"""What is no report, by SOP class and series number: its kind and that of its series."""
 
 
-def check_result(encoded: bytes, source: Dataset, context: ResultContext) -> None:
+def check_result(encoded: bytes, source: Dataset, context: ResultContext | RefusalContext) -> None:
     """Raise unless the encoded result says what it should, about the right film.
 
     Parameters
     ----------
     encoded : bytes
-        A report or heat map as `encode` returns it.
+        A report in any profile, heat map, summary page or presentation state as `encode` returns it.
     source : Dataset
         The film; it is not modified.
-    context : ResultContext
+    context : ResultContext | RefusalContext
         What the result was built from.
 
     Raises
@@ -93,17 +104,22 @@ def check_result(encoded: bytes, source: Dataset, context: ResultContext) -> Non
         raise InvalidResult(f"{result.SOPClassUID.name}: an item is incomplete") from error
 
 
-def _compare(result: Dataset, evidence: Evidence, context: ResultContext) -> None:
-    _check_uids(result, evidence.headers, context)
+def _compare(result: Dataset, evidence: Evidence, context: ResultContext | RefusalContext) -> None:
+    film, profile = evidence.headers, _PROFILES.get(result.SOPClassUID)
+    _check_uids(result, film, context, profile)
     _check_identity(result, evidence)
     _check_device(result, context)
     _check_texts(result, evidence)
-    if result.SOPClassUID == Comprehensive3DSRStorage:
-        _require_filled(result, _REPORT_TYPE_1)
-        _check_report(result, evidence.headers, context)
+    if profile is not None:
+        check_report(result, film, context, profile)
+    elif isinstance(context, RefusalContext):
+        raise InvalidResult(
+            f"SOPClassUID: expected a report on a refused film, got {result.SOPClassUID.name}"
+        )
+    elif result.SOPClassUID == SecondaryCaptureImageStorage:
+        _check_capture(result, film)
     else:
-        _require_filled(result, _CAPTURE_TYPE_1)
-        _check_capture(result, evidence.headers)
+        _check_presentation(result, film, context)
 
 
 def _read(encoded: bytes) -> Dataset:
@@ -112,32 +128,30 @@ def _read(encoded: bytes) -> Dataset:
         result.decode()
     except (InvalidDicomError, EOFError, ValueError, TypeError, LookupError) as error:
         raise InvalidResult("result: expected a part-10 file, got bytes that cannot be read") from error
-    _require_filled(result, _COMMON_TYPE_1)
-    if result.SOPClassUID not in _KINDS:
-        raise InvalidResult(
-            f"SOPClassUID: expected a report or a secondary capture, got {result.SOPClassUID}"
-        )
-    _equal("TransferSyntaxUID", result.file_meta.TransferSyntaxUID, ExplicitVRLittleEndian)
-    _equal("MediaStorageSOPInstanceUID", result.file_meta.MediaStorageSOPInstanceUID, result.SOPInstanceUID)
+    require_filled(result, _COMMON_TYPE_1)
+    pictures = {sop_class for sop_class, _ in _PICTURES}
+    if result.SOPClassUID not in {*_PROFILES, *pictures}:
+        raise InvalidResult(f"SOPClassUID: expected one of our results, got {result.SOPClassUID}")
+    require_equal("TransferSyntaxUID", result.file_meta.TransferSyntaxUID, ExplicitVRLittleEndian)
+    require_equal(
+        "MediaStorageSOPInstanceUID", result.file_meta.MediaStorageSOPInstanceUID, result.SOPInstanceUID
+    )
     return result
 
 
-def _require_filled(result: Dataset, keywords: tuple[str, ...]) -> None:
-    for keyword in keywords:
-        if keyword not in result or result[keyword].is_empty:
-            raise InvalidResult(f"{keyword}: expected a value (type 1), got none")
-
-
-def _equal(name: str, got: object, expected: object) -> None:
-    if got != expected:
-        raise InvalidResult(f"{name}: expected {expected}, got {got}")
-
-
-def _check_uids(result: Dataset, film: Dataset, context: ResultContext) -> None:
-    sop_class = result.SOPClassUID
-    for keyword, kind in zip(("SOPInstanceUID", "SeriesInstanceUID"), _KINDS[sop_class], strict=True):
-        expected = result_uid(context, film.SOPInstanceUID, kind, sop_class)
-        _equal(keyword, result[keyword].value, expected)
+def _check_uids(result: Dataset, film: Dataset, context: Provenance, profile: Profile | None) -> None:
+    if profile is not None:
+        expected = report_uids(context, film.SOPInstanceUID, profile)
+    else:
+        key = (str(result.SOPClassUID), int(result.SeriesNumber))
+        if key not in _PICTURES:
+            raise InvalidResult(f"SeriesNumber: expected one of our series of pictures, got {key[1]}")
+        instance, series = (
+            result_uid(context, film.SOPInstanceUID, kind, result.SOPClassUID) for kind in _PICTURES[key]
+        )
+        expected = instance, series
+    for keyword, uid in zip(("SOPInstanceUID", "SeriesInstanceUID"), expected, strict=True):
+        require_equal(keyword, result[keyword].value, uid)
 
 
 def _check_identity(result: Dataset, evidence: Evidence) -> None:
@@ -150,15 +164,15 @@ def _check_identity(result: Dataset, evidence: Evidence) -> None:
             raise InvalidResult(f"{keyword}: differs from the film's")
 
 
-def _check_device(result: Dataset, context: ResultContext) -> None:
-    _equal("ContentQualification", result.get("ContentQualification"), CONTENT_QUALIFICATION)
+def _check_device(result: Dataset, context: Provenance) -> None:
+    require_equal("ContentQualification", result.get("ContentQualification"), CONTENT_QUALIFICATION)
     if "research use only" not in result.get("SeriesDescription", ""):
         raise InvalidResult("SeriesDescription: expected the words 'research use only'")
-    _equal("Manufacturer", result.Manufacturer, MANUFACTURER)
-    _equal("ManufacturerModelName", result.ManufacturerModelName, context.algorithm.name)
-    _equal("DeviceSerialNumber", result.DeviceSerialNumber, context.device.node_id)
+    require_equal("Manufacturer", result.Manufacturer, MANUFACTURER)
+    require_equal("ManufacturerModelName", result.ManufacturerModelName, context.algorithm.name)
+    require_equal("DeviceSerialNumber", result.DeviceSerialNumber, context.device.node_id)
     versions = [context.device.software_version, context.algorithm.version]
-    _equal("SoftwareVersions", list(result.SoftwareVersions), versions)
+    require_equal("SoftwareVersions", list(result.SoftwareVersions), versions)
 
 
 def _check_texts(result: Dataset, evidence: Evidence) -> None:
@@ -171,98 +185,34 @@ def _check_texts(result: Dataset, evidence: Evidence) -> None:
         raise InvalidResult("SpecificCharacterSet: expected one, since not every text is ASCII")
 
 
-def _check_capture(capture: Dataset, film: Dataset) -> None:
-    _equal("ImageType", list(capture.ImageType), ["DERIVED", "SECONDARY", "OTHER"])
-    _equal("PhotometricInterpretation", capture.PhotometricInterpretation, "RGB")
-    _equal("PlanarConfiguration", capture.get("PlanarConfiguration"), 0)
-    _equal("BitsAllocated", capture.BitsAllocated, 8)
-    length = capture.Rows * capture.Columns * 3
-    _equal("length of PixelData", len(capture.PixelData), length + length % 2)
-    reference = capture.SourceImageSequence[0]
-    _equal("ReferencedSOPInstanceUID", reference.ReferencedSOPInstanceUID, film.SOPInstanceUID)
-    _equal("ReferencedSOPClassUID", reference.ReferencedSOPClassUID, film.SOPClassUID)
+def _check_capture(image: Dataset, film: Dataset) -> None:
+    require_filled(image, _CAPTURE_TYPE_1)
+    require_equal("ImageType", list(image.ImageType), ["DERIVED", "SECONDARY", "OTHER"])
+    require_equal("PhotometricInterpretation", image.PhotometricInterpretation, "RGB")
+    require_equal("PlanarConfiguration", image.get("PlanarConfiguration"), 0)
+    require_equal("BitsAllocated", image.BitsAllocated, 8)
+    length = image.Rows * image.Columns * 3
+    require_equal("length of PixelData", len(image.PixelData), length + length % 2)
+    _check_reference(image.SourceImageSequence[0], film)
     for keyword in ("LossyImageCompression", "BurnedInAnnotation"):
-        _equal(keyword, capture.get(keyword), film.get(keyword))
+        require_equal(keyword, image.get(keyword), film.get(keyword))
 
 
-def _check_report(report: Dataset, film: Dataset, context: ResultContext) -> None:
-    _equal("CompletionFlag", report.CompletionFlag, "COMPLETE")
-    _equal("VerificationFlag", report.VerificationFlag, "UNVERIFIED")
-    _equal("PreliminaryFlag", report.PreliminaryFlag, "PRELIMINARY")
-    items = list(_walk(report))
-    _check_probability(items, context)
-    _check_presence(items, context.finding.presence)
-    _check_references(report, items, film)
-    _check_algorithm(items, context)
+def _check_presentation(state: Dataset, film: Dataset, context: ResultContext) -> None:
+    require_filled(state, _PRESENTATION_TYPE_1)
+    (series,) = state.ReferencedSeriesSequence
+    require_equal("SeriesInstanceUID of the reference", series.SeriesInstanceUID, film.SeriesInstanceUID)
+    (image,) = series.ReferencedImageSequence
+    _check_reference(image, film)
+    texts = [
+        text.UnformattedTextValue
+        for annotation in state.GraphicAnnotationSequence
+        for text in annotation.get("TextObjectSequence") or ()
+    ]
+    if not any(judgement(context.finding).split("   ")[0] in text for text in texts):
+        raise InvalidResult("annotation: expected the finding in words, got other words")
 
 
-def _walk(item: Dataset) -> Iterator[Dataset]:
-    for child in item.get("ContentSequence") or []:
-        yield child
-        yield from _walk(child)
-
-
-def _named(items: list[Dataset], name: tuple[str, str]) -> list[Dataset]:
-    return [item for item in items if _code(item.ConceptNameCodeSequence) == name]
-
-
-def _code(sequence: list[Dataset]) -> tuple[str, str]:
-    return sequence[0].CodeValue, sequence[0].CodingSchemeDesignator
-
-
-def _key(code: Code) -> tuple[str, str]:
-    return code.value, code.scheme_designator
-
-
-def _check_probability(items: list[Dataset], context: ResultContext) -> None:
-    numbers = _named(items, _key(codes.PROBABILITY_OF_COVID_19))
-    _equal("number of probabilities", len(numbers), 1)
-    measured = numbers[0].MeasuredValueSequence[0]
-    _equal("unit of the probability", _code(measured.MeasurementUnitsCodeSequence), _key(codes.PERCENT))
-    _equal("probability", f"{float(measured.NumericValue):.1f}", context.finding.percent)
-
-
-def _check_presence(items: list[Dataset], presence: Presence) -> None:
-    answers = [_code(item.ConceptCodeSequence) for item in _named(items, _key(codes.COVID_19))]
-    _equal("qualitative evaluation", answers, [_key(codes.PRESENCE[presence])])
-    findings = [_code(item.ConceptCodeSequence) for item in _named(items, ("121071", "DCM"))]
-    sites = [_code(item.ConceptCodeSequence) for item in _named(items, ("363698007", "SCT"))]
-    present = presence is Presence.PRESENT
-    _equal("Finding rows", findings, [_key(codes.COVID_19)] if present else [])
-    _equal("Finding Site rows", sites, [_key(codes.LUNG)] if present else [])
-
-
-def _check_references(report: Dataset, items: list[Dataset], film: Dataset) -> None:
-    evidence = {
-        (instance.ReferencedSOPClassUID, instance.ReferencedSOPInstanceUID)
-        for study in report.CurrentRequestedProcedureEvidenceSequence
-        for series in study.ReferencedSeriesSequence
-        for instance in series.ReferencedSOPSequence
-    }
-    wanted = (film.SOPClassUID, film.SOPInstanceUID)
-    for code in (("121112", "DCM"), _key(codes.SOURCE)):
-        references = [item.ReferencedSOPSequence[0] for item in _named(items, code)]
-        _equal(
-            f"references {code}",
-            [(each.ReferencedSOPClassUID, each.ReferencedSOPInstanceUID) for each in references],
-            [wanted],
-        )
-    used = {
-        (
-            item.ReferencedSOPSequence[0].ReferencedSOPClassUID,
-            item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID,
-        )
-        for item in items
-        if item.ValueType == "IMAGE"
-    }
-    _equal("evidence", evidence, used)
-
-
-def _check_algorithm(items: list[Dataset], context: ResultContext) -> None:
-    texts = {item.TextValue for item in items if item.ValueType == "TEXT"}
-    algorithm = context.algorithm
-    for text in (algorithm.name, algorithm.version, *algorithm.parameters):
-        if text not in texts:
-            raise InvalidResult(f"algorithm identification: expected the line {text!r}")
-    if not any(algorithm.weights_sha256 in text for text in texts):
-        raise InvalidResult("algorithm identification: expected the hash of the weights")
+def _check_reference(reference: Dataset, film: Dataset) -> None:
+    require_equal("ReferencedSOPInstanceUID", reference.ReferencedSOPInstanceUID, film.SOPInstanceUID)
+    require_equal("ReferencedSOPClassUID", reference.ReferencedSOPClassUID, film.SOPClassUID)

@@ -119,7 +119,7 @@ COMMON: dict[str, tuple[Change, str]] = {
     "another node": (_set("DeviceSerialNumber", "node-2"), "DeviceSerialNumber"),
     "another model version": (_set("SoftwareVersions", ["0.1.0", "9"]), "SoftwareVersions"),
     "no modality": (_remove("Modality"), "Modality"),
-    "another class": (_set("SOPClassUID", "1.2.840.10008.5.1.4.1.1.88.11"), "SOPClassUID"),
+    "another class": (_set("SOPClassUID", "1.2.840.10008.5.1.4.1.1.104.1"), "SOPClassUID"),
 }
 REPORT: dict[str, tuple[Change, str]] = {
     "another number": (_other_number, "probability"),
