@@ -11,6 +11,8 @@ UTF_8: Final = "ISO_IR 192"
 TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """Value representations whose characters depend on Specific Character Set (PS3.5 6.1.2.3)."""
 
+_SAME_BYTES: Final = {"GBK": "GB18030"}
+"""A set → one that holds it with the same bytes, and that more readers know: GBK came nine years later."""
 _DEFAULT_REPERTOIRE: Final = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6"})
 _ESCAPE: Final = b"\x1b"
 # An escape sequence names its set by itself (PS3.3 table C.12-4), declared or not.
@@ -64,10 +66,9 @@ def settle_character_set(result: Dataset, source_character_set: Sequence[str]) -
     texts = [(vr, text) for vr, text in texts_of(result) if not text.isascii()]
     if not texts:
         return
-    if _is_defined(source_character_set) and all(
-        _survives(vr, text, source_character_set) for vr, text in texts
-    ):
-        result.SpecificCharacterSet = list(source_character_set)
+    own = [_SAME_BYTES.get(term, term) for term in source_character_set]
+    if _is_defined(own) and all(_survives(vr, text, own) for vr, text in texts):
+        result.SpecificCharacterSet = own
     else:
         result.SpecificCharacterSet = UTF_8
 

@@ -33,14 +33,13 @@ REQUIRED: Final = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyI
 """Type 1 attributes without which nothing can refer to the film."""
 
 TYPE_2: Final[dict[str, Repair]] = {
-    # PS3.5 6.2.1: 64 characters in each of the three component groups of a name.
-    "PatientName": _text(3 * 64 + 2),
+    "PatientName": repair.repair_name,
     "PatientID": _identifier(64),
     "PatientBirthDate": repair.repair_date,
     "PatientSex": repair.repair_sex,
     "StudyDate": repair.repair_date,
     "StudyTime": repair.repair_time,
-    "ReferringPhysicianName": _text(3 * 64 + 2),
+    "ReferringPhysicianName": repair.repair_name,
     "StudyID": _identifier(16),
     "AccessionNumber": _identifier(16),
 }

@@ -15,7 +15,8 @@ _CODE_STRING: Final = re.compile(r"[A-Z0-9 _]{1,16}")
 _DECIMAL: Final = re.compile(r"[+\-]?(\d+(\.\d*)?|\.\d+)([eE][+\-]?\d+)?")
 _SEXES: Final = {"M": "M", "F": "F", "O": "O", "MALE": "M", "FEMALE": "F", "OTHER": "O"}
 _OPPOSITES: Final = ({"L", "R"}, {"A", "P"}, {"H", "F"})
-_CONTROL: Final = dict.fromkeys((*range(32), 127))
+_CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)))
+"""C0, DEL and C1: no text may hold them (PS3.5 6.1.3)."""
 
 
 def repair_text(value: str, longest: int) -> str | None:
@@ -24,12 +25,30 @@ def repair_text(value: str, longest: int) -> str | None:
     Parameters
     ----------
     value : str
-        Text of VR SH, LO or PN.
+        Text of VR SH or LO.
     longest : int
         Most characters that the VR allows (PS3.5 table 6.2-1).
     """
     text = value.translate(_CONTROL).strip()
     return text if len(text) <= longest and "\\" not in text else None
+
+
+def repair_name(value: str) -> str | None:
+    """Return a person name without control characters, None when a component group is too long.
+
+    Parameters
+    ----------
+    value : str
+        Text of VR PN.
+
+    References
+    ----------
+    PS3.5 6.2.1: up to three component groups of at most 64 characters each.
+    """
+    text = value.translate(_CONTROL).strip()
+    groups = text.split("=")
+    fits = len(groups) <= 3 and all(len(group) <= 64 for group in groups)
+    return text if fits and "\\" not in text else None
 
 
 def repair_identifier(value: str, longest: int) -> str | None:
