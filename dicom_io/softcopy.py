@@ -67,26 +67,42 @@ def describe_grey(state: Dataset, source: Dataset) -> None:
         # validators refuse, and on another scale it would no longer fit the VOI LUT behind it.
         state.SoftcopyVOILUTSequence = [_table_of_all(source)]
         return
+    stretch = 1.0
+    if (item := _own_voi_lut(source)) is None and (found := _own_window(source)) is not None:
+        centre, width, function = found
+        # Two functions allow a width below 1, which dciodvfy takes for 0: the values are stretched instead.
+        stretch = 1.0 if width >= 1.0 else 2.0 / width
+        item = _window(centre * stretch, width * stretch, function)
+    _describe_rescale(state, source, stretch)
+    if (item := item or _window_of_range(source)) is not None:
+        state.SoftcopyVOILUTSequence = [item]
+
+
+def _describe_rescale(state: Dataset, source: Dataset, stretch: float) -> None:
     slope, intercept = first_number(source, "RescaleSlope"), first_number(source, "RescaleIntercept")
-    if slope and intercept is not None:
-        state.RescaleSlope = DSfloat(slope, auto_format=True)
-        state.RescaleIntercept = DSfloat(intercept, auto_format=True)
-        state.RescaleType = repair_code_string(str(source.get("RescaleType") or "")) or "US"
+    if not slope or intercept is None:
+        if stretch == 1.0:
+            return
+        slope, intercept = 1.0, 0.0
+    state.RescaleSlope = DSfloat(slope * stretch, auto_format=True)
+    state.RescaleIntercept = DSfloat(intercept * stretch, auto_format=True)
+    state.RescaleType = repair_code_string(str(source.get("RescaleType") or "")) or "US"
+
+
+def _own_voi_lut(source: Dataset) -> Dataset | None:
     for item in list(source.get("VOILUTSequence") or ())[:1]:
         if item.get("LUTDescriptor") and item.get("LUTData") is not None:
             table = read_table(source, item)
-            state.SoftcopyVOILUTSequence = [_voi_lut(table.first, table.entries_N / table.highest)]
-            return
-    if (found := _own_window(source) or _window_of_range(source)) is not None:
-        state.SoftcopyVOILUTSequence = [found]
+            return _voi_lut(table.first, table.entries_N / table.highest)
+    return None
 
 
-def _own_window(source: Dataset) -> Dataset | None:
+def _own_window(source: Dataset) -> tuple[float, float, str] | None:
     centre, width = first_number(source, "WindowCenter"), first_number(source, "WindowWidth")
     function = str(source.get("VOILUTFunction") or "LINEAR").strip().upper()
     if centre is None or width is None or window(np.zeros(1), centre, width, function=function) is None:
         return None
-    return _window(centre, width, function)
+    return centre, width, function
 
 
 def _window_of_range(source: Dataset) -> Dataset | None:
