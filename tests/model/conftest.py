@@ -123,3 +123,15 @@ def model_folder(
     """A model with random weights, on disk."""
     save_model(tmp_path / "model", Model(small_config, calibration, network, ""))
     return tmp_path / "model"
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Config:
+    """Two questions on a network that learns an epoch in a moment, with all that can be random."""
+    return Config(
+        heads=HEADS,
+        data=DataConfig(validation_fraction=0.3, test_fraction=0.1),
+        network=NetworkConfig(name="teaching-cnn", width=0.25, pretrained=False),
+        transforms=TransformConfig(film_px=32, input_px=32),
+        schedule=ScheduleConfig(epochs=4, steps=2, batch=8, workers=0, balance=("source", "view")),
+    )

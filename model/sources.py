@@ -1,0 +1,106 @@
+"""Films without a manifest: a folder per class, or a tree of DICOM files with a table of labels."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from model.manifest import Film
+from model.transforms import PICTURES, is_dicom
+
+COLUMNS = ("path", "label", "patient_id", "source", "view", "age_group", "group", "licence")
+KEYS = ("path", "sop_instance_uid", "study_instance_uid", "patient_id")
+"""Columns by which a table of labels may name DICOM files, tried in this order."""
+
+
+def write_manifest(path: Path, films: Sequence[Film]) -> None:
+    """Write films as a manifest that `model.manifest.read_manifest` reads."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows([getattr(film, column) for column in COLUMNS] for film in films)
+
+
+def folder_per_class(root: Path, labels: Sequence[str]) -> list[Film]:
+    """Return the films of ``root/<label>/**``: PNG, JPEG or DICOM; paths are relative to `root`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or no film in it.
+    ValueError
+        If a folder is named after no label.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder at {root}: expected one folder of films per label in it")
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    unknown = [path.name for path in folders if path.name.lower() not in labels]
+    if unknown:
+        raise ValueError(f"{root}: folders {unknown} are named after no label, expected {list(labels)}")
+    films = [
+        Film(str(path.relative_to(root)), folder.name.lower())
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in PICTURES or (path.is_file() and is_dicom(path))
+    ]
+    if not films:
+        raise FileNotFoundError(f"no film in {root}: expected PNG, JPEG or DICOM files in a folder per label")
+    return films
+
+
+def dicom_tree(root: Path, table: Path) -> list[Film]:
+    """Return the DICOM files below `root` that a table of labels names; paths are relative to `root`.
+
+    Parameters
+    ----------
+    root
+        Folder of DICOM files, whatever their names.
+    table
+        CSV file with the column ``label`` and one of `KEYS`.
+
+    Returns
+    -------
+    list of Film
+        With Patient ID (0010,0020) and View Position (0018,5101) from the header (PS3.3 C.7.1.1, C.8.1.2).
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing, or no DICOM file has a label.
+    ValueError
+        If the table has no key or no label, or gives one key two labels.
+    """
+    from pydicom import dcmread
+
+    label_of, key = _labels(table)
+    films = []
+    for path in sorted(path for path in root.rglob("*") if path.is_file() and is_dicom(path)):
+        header = dcmread(path, stop_before_pixels=True)
+        relative = str(path.relative_to(root))
+        names = {
+            "path": relative,
+            "sop_instance_uid": str(header.get("SOPInstanceUID", "")),
+            "study_instance_uid": str(header.get("StudyInstanceUID", "")),
+            "patient_id": str(header.get("PatientID", "")),
+        }
+        if label := label_of.get(names[key]):
+            view = str(header.get("ViewPosition", "") or "unknown")
+            films.append(Film(relative, label, names["patient_id"], view=view))
+    if not films:
+        raise FileNotFoundError(f"no DICOM file below {root} has a label in {table.name} by its {key}")
+    return films
+
+
+def _labels(table: Path) -> tuple[dict[str, str], str]:
+    if not table.is_file():
+        raise FileNotFoundError(f"no table of labels at {table}: expected a CSV file with label and {KEYS}")
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        names = reader.fieldnames or ()
+        key = next((key for key in KEYS if key in names), None)
+        if key is None or "label" not in names:
+            raise ValueError(f"{table.name}: expected the column label and one of {list(KEYS)}")
+        label_of: dict[str, str] = {}
+        for row in reader:
+            if label_of.setdefault(row[key].strip(), row["label"].strip()) != row["label"].strip():
+                raise ValueError(f"{table.name}: a {key} has two labels")
+    return label_of, key

@@ -1,0 +1,274 @@
+"""The options of ``python -m model.train``, and what the command does around the training itself."""
+
+import argparse
+import logging
+import runpy
+import shlex
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import ignite.distributed as idist
+import torch
+
+from dicom_io.errors import CxrError
+from model import checks, data
+from model.config import PRECISIONS, PRESETS, Config, load_config
+from model.contact_sheet import contact_sheet
+from model.networks import entry, known
+from model.run import Run
+from model.sources import dicom_tree, folder_per_class, write_manifest
+from model.subsets import SPLIT, choose_films
+from model.train import data_folder, train
+
+log = logging.getLogger(__name__)
+
+CLASSES = {"binary": "one-head", "three-class": "three-class"}
+WITHOUT_DATA = """no --data was given. It is one of
+  - a manifest: a CSV file with the columns path,label and, where known, patient_id,source,view,age_group,group
+  - a folder with a folder of films per label: covid, pneumonia, normal, other, negative
+  - a folder of DICOM files, with --labels FILE
+docs/data.md names public data sets, and the command that turns each into a manifest. To see everything work
+on a machine without any, let phantoms be drawn:
+  python -m model.phantom --out phantoms
+  python -m model.train --preset teaching --data phantoms/manifest.csv --out run --report run/report
+"""
+DRY_FILMS = 24
+"""Most films of a label and subset in a dry run."""
+COMMON = {
+    "schedule": ("epochs", "steps", "batch", "seed", "precision"),
+    "transforms": ("input_px", "film_px"),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    made = argparse.ArgumentParser(
+        prog="python -m model.train",
+        description="Train a model on films, calibrate it and write its folder. For research and teaching only.",
+    )
+    films = made.add_argument_group("films")
+    films.add_argument("--data", type=Path, metavar="PATH", help=data.EXPECTED + "; or a folder per label")
+    films.add_argument("--labels", type=Path, metavar="FILE", help="labels of the DICOM files below --data")
+    films.add_argument("--split", type=Path, metavar="FILE", help="split file to keep to (path,subset)")
+    films.add_argument("--folds", type=Path, metavar="FILE", help="fold file (path,fold) by model.folds")
+    films.add_argument("--fold", type=int, default=0, metavar="I", help="fold that is tested (0)")
+    films.add_argument("--no-check", action="store_true", help="do not look at every film first")
+    films.add_argument(
+        "--cache", type=Path, default=checks.CACHE, metavar="FILE", help="what the check has seen"
+    )
+    what = made.add_argument_group("model")
+    what.add_argument("--config", type=Path, metavar="FILE", help="a config as JSON, instead of a preset")
+    what.add_argument(
+        "--preset", choices=tuple(PRESETS),
+        help="one-head: COVID-19 against the rest (default); two-heads: the released model, by families of "
+        "films; three-class: COVID-19, pneumonia, no finding; teaching: a small network, in minutes",
+    )  # fmt: skip
+    what.add_argument("--classes", choices=tuple(CLASSES), help="COVID-19 or not, or three classes")
+    what.add_argument("--network", metavar="NAME", help=f"one of {', '.join(known())}, or one's own")
+    what.add_argument("--network-file", type=Path, metavar="FILE", help="Python file of one's own network")
+    what.add_argument("--init", type=Path, metavar="DIR", help="model folder whose backbone is the start")
+    how = made.add_argument_group("training")
+    how.add_argument("--epochs", type=int, help="most epochs")
+    how.add_argument("--steps", type=int, help="batches in an epoch")
+    how.add_argument("--batch", type=int, help="films in a batch")
+    how.add_argument("--seed", type=int, help="seed of everything random")
+    how.add_argument("--input-px", type=int, help="side of the network's input")
+    how.add_argument("--film-px", type=int, help="side that every film is first reduced to")
+    how.add_argument("--precision", choices=PRECISIONS, help="float32, bf16, or bf16 where it is fast")
+    how.add_argument("--threads", type=int, help="threads of PyTorch")
+    out = made.add_argument_group("results")
+    out.add_argument("--out", type=Path, metavar="DIR", help="folder for checkpoints, logs, the model")
+    out.add_argument("--resume", action="store_true", help="go on after the last whole epoch in --out")
+    out.add_argument("--stop-after", type=int, metavar="N", help="stop after epoch N, to go on with --resume")
+    out.add_argument("--report", type=Path, metavar="DIR", help="evaluate the test films into this folder")
+    out.add_argument("--mlflow", default="", metavar="URI", help="log to MLflow too, if it is installed")
+    out.add_argument("--dry-run", action="store_true", help="two batches of everything, nothing is kept")
+    out.add_argument("--contact-sheet", type=Path, metavar="FILE", help="draw augmented films and stop")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    given = parser()
+    options = given.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    logging.getLogger("ignite").setLevel(logging.WARNING)
+    if options.data is None:
+        given.exit(2, WITHOUT_DATA)
+    if options.out is None and not (options.dry_run or options.contact_sheet):
+        given.error("--out is needed: the folder for checkpoints, logs and the model")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        if options.network_file:
+            runpy.run_path(str(options.network_file))
+        with processes(), workplace(options) as out:
+            config, run = prepare(options, out, sys.argv[1:] if arguments is None else arguments)
+            return carry_out(options, config, run)
+    except (OSError, ValueError, CxrError, ModuleNotFoundError) as error:
+        given.exit(2, f"{given.prog}: {error}\n")
+
+
+@contextmanager
+def processes() -> Iterator[None]:
+    """Join the processes that torchrun started; without it there is one."""
+    if not torch.distributed.is_torchelastic_launched():
+        yield
+        return
+    idist.initialize("nccl" if torch.cuda.is_available() else "gloo")
+    if idist.get_rank() != 0:
+        logging.getLogger().setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        idist.finalize()
+
+
+@contextmanager
+def workplace(options: argparse.Namespace) -> Iterator[Path]:
+    """Yield the folder to write to; that of a dry run or a contact sheet is thrown away."""
+    if options.out is not None and not options.dry_run:
+        options.out.mkdir(parents=True, exist_ok=True)
+        yield options.out
+        return
+    with tempfile.TemporaryDirectory(prefix="cxr-dry-run-") as folder:
+        yield Path(folder)
+
+
+def prepare(options: argparse.Namespace, out: Path, arguments: Sequence[str]) -> tuple[Config, Run]:
+    """Return the config and the run that the options name; films in folders get a manifest in `out`."""
+    config = configure(options)
+    manifest = options.data
+    if manifest.is_dir():
+        films = (
+            dicom_tree(manifest, options.labels)
+            if options.labels
+            else folder_per_class(manifest, config.data.labels)
+        )
+        config = replace(config, data=replace(config.data, folder=str(manifest)))
+        manifest = out / "manifest.csv"
+        if idist.get_rank() == 0:
+            write_manifest(manifest, films)
+        idist.barrier()
+    command = shlex.join(["python", "-m", "model.train", *arguments])
+    # A stored model tells how it was made, not where its maker keeps the files.
+    places = {
+        "data": "PATH",
+        "out": "DIR",
+        "split": "SPLIT",
+        "folds": "FOLDS",
+        "init": "MODEL",
+        "report": "REPORT",
+    }
+    for option, name in places.items():
+        path = getattr(options, option)
+        command = command.replace(str(path), name) if path else command
+    return config, Run(
+        manifest, out, options.split, options.resume, command, options.folds, options.fold,
+        options.stop_after, options.init, options.mlflow,
+    )  # fmt: skip
+
+
+def configure(options: argparse.Namespace) -> Config:
+    """Return the config that the options name, with single options put in.
+
+    Raises
+    ------
+    ValueError
+        If two options name different configs, or a value makes no sense.
+    """
+    named = [options.config, options.preset, options.classes]
+    if sum(value is not None for value in named) > 1:
+        raise ValueError("give one of --config, --preset and --classes")
+    if options.config:
+        config = load_config(options.config)
+    else:
+        config = PRESETS[options.preset or CLASSES.get(options.classes, "one-head")]()
+    for part, names in COMMON.items():
+        given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        config = replace(config, **{part: replace(getattr(config, part), **given)})
+    if options.network:
+        pretrained = entry(options.network).load_start is not None
+        network = replace(config.network, name=options.network, pretrained=pretrained)
+        config = replace(config, network=network)
+    return config
+
+
+def carry_out(options: argparse.Namespace, config: Config, run: Run) -> int:
+    """Draw the contact sheet, or check, train and evaluate; return the exit code."""
+    if options.dry_run:
+        config, run = reduced(config, run)
+    if options.contact_sheet:
+        films = choose_films(config, run)["train"]
+        contact_sheet(config, data_folder(config, run), films, options.contact_sheet)
+        log.info("contact sheet written to %s", options.contact_sheet)
+        return 0
+    if not options.no_check and not run.resume:
+        report_checks(config, run, None if options.dry_run else options.cache)
+    folder = train(config, run)
+    if idist.get_rank() != 0:
+        return 0
+    if not folder.exists():
+        log.info("stopped after epoch %s; --resume goes on", run.stop_after)
+        return 0
+    report = run.out / "report" if options.dry_run else options.report
+    if report is not None:
+        evaluate(config, run, report)
+    if options.dry_run:
+        log.info("dry run passed: two batches, calibration, model folder and report; nothing was kept")
+    else:
+        log.info("model written to %s. For research and teaching only, not for diagnosis.", folder)
+    return 0
+
+
+def report_checks(config: Config, run: Run, cache: Path | None) -> None:
+    """Print what is wrong with the films, and keep it as ``checks.json``.
+
+    Raises
+    ------
+    ValueError
+        If something makes training wrong or impossible.
+    """
+    chosen = choose_films(config, run)
+    if idist.get_rank() != 0:
+        return
+    films = [film for members in chosen.values() for film in members]
+    subset_of = {film.path: subset for subset, members in chosen.items() for film in members}
+    report = checks.check(films, data_folder(config, run), subset_of, cache)
+    checks.write_report(report, run.out / "checks.json")
+    print(report.in_words(), flush=True)
+    if report.errors:
+        raise ValueError(f"{'; '.join(report.errors)}, see {run.out / 'checks.json'}")
+
+
+def evaluate(config: Config, run: Run, out: Path) -> None:
+    """Score the test films by `model.evaluate`, as its command would."""
+    from model.checkpoint import load_model
+    from model.evaluate import Request, print_report
+    from model.evaluate import evaluate as score
+
+    model = load_model(run.out / "model")
+    print_report(score(model, Request(run.manifest, run.out / SPLIT), out))
+
+
+def reduced(config: Config, run: Run) -> tuple[Config, Run]:
+    """Return config and run with a few films of every subset, for two batches of everything."""
+    chosen = choose_films(config, run)
+    split: dict[str, str] = {}
+    for subset, films in chosen.items():
+        times = Counter[tuple[str, str]]()
+        for film in films:
+            times[film.source, film.label] += 1
+            if times[film.source, film.label] <= DRY_FILMS:
+                split[film.path] = subset
+    few = run.out / "dry-split.csv"
+    data.write_split(few, split)
+    schedule = replace(config.schedule, epochs=1, steps=2, workers=0)
+    return replace(config, schedule=schedule), replace(
+        run, split=few, folds=None, resume=False, stop_after=None
+    )
