@@ -1,23 +1,33 @@
-"""What an analysed film leaves behind: result objects on disk, and rows in one transaction."""
+"""What a judged or refused film leaves behind: result objects on disk, and rows in one transaction."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.capture import build_capture
-from dicom_io.findings import Algorithm, Finding, Presence, ResultContext
-from dicom_io.report import build_report, encode
-from dicom_io.selfcheck import check_result
-from dicom_io.spool import StoredObject
-from worker import __version__, bell, database
-from worker.queries import images
+from dicom_io import codes
+from dicom_io.acceptance import Reason
+from dicom_io.errors import InvalidResult
+from dicom_io.findings import (
+    Algorithm,
+    EarlierReport,
+    Finding,
+    Presence,
+    RefusalContext,
+    ResultContext,
+)
+from worker import __version__, bell, database, objects
+from worker.objects import BuiltObject, Pictures
+from worker.queries import earlier, images
 from worker.queries.images import Claim
 from worker.states import DeliveryState, ImageState
 from worker.tables import Analysis, Delivery, Result
@@ -37,16 +47,6 @@ PRESENCE = {
 
 
 @dataclass(frozen=True)
-class BuiltObject:
-    """One result object, checked and on disk."""
-
-    kind: str
-    profile: str
-    dataset: Dataset
-    stored: StoredObject
-
-
-@dataclass(frozen=True)
 class Judged:
     """A judged film with its result objects."""
 
@@ -55,12 +55,19 @@ class Judged:
     objects: tuple[BuiltObject, ...]
 
 
-def describe(context: Context, prediction: Prediction) -> ResultContext:
+@dataclass(frozen=True)
+class _Circumstances:
+    """What a report says besides finding and algorithm, as the database has it."""
+
+    created_at: datetime
+    """In the site's zone: a film without an offset has its own times in that."""
+    reissue_hash: str | None
+    earlier: tuple[EarlierReport, ...]
+
+
+def describe(context: Context, claim: Claim, prediction: Prediction) -> ResultContext:
     """Put a prediction into the words of DICOM."""
-    info = context.predictor.info
-    with database.read(context.engine) as session:
-        # In the site's zone: a film without an offset has its own times in that.
-        created_at = database.now(session).astimezone()
+    info, around = context.predictor.info, _circumstances(context, claim)
     return ResultContext(
         finding=Finding(
             presence=PRESENCE[prediction.decision],
@@ -69,10 +76,25 @@ def describe(context: Context, prediction: Prediction) -> ResultContext:
             band_low=info.band_low,
             band_high=info.band_high,
         ),
-        algorithm=Algorithm(info.name, info.version, info.weights_sha256, parameters(info)),
+        algorithm=_algorithm(info),
         device=context.device,
-        created_at=created_at,
+        created_at=around.created_at,
+        reissue_hash=around.reissue_hash,
+        earlier=around.earlier,
     )
+
+
+def _circumstances(context: Context, claim: Claim) -> _Circumstances:
+    with database.read(context.engine) as session:
+        return _Circumstances(
+            created_at=database.now(session).astimezone(),
+            reissue_hash=earlier.reissue_hash(session, claim.image_id),
+            earlier=earlier.earlier_reports(session, claim.image_id),
+        )
+
+
+def _algorithm(info: ModelInfo) -> Algorithm:
+    return Algorithm(info.name, info.version, info.weights_sha256, parameters(info))
 
 
 def parameters(info: ModelInfo) -> tuple[str, ...]:
@@ -85,7 +107,9 @@ def parameters(info: ModelInfo) -> tuple[str, ...]:
     )
 
 
-def build(context: Context, source: Dataset, image_HW: NDArray[np.float32], prediction: Prediction) -> Judged:
+def build(
+    context: Context, claim: Claim, source: Dataset, image_HW: NDArray[np.float32], prediction: Prediction
+) -> Judged:
     """Make the result objects, check each, and put them on disk.
 
     Raises
@@ -95,15 +119,39 @@ def build(context: Context, source: Dataset, image_HW: NDArray[np.float32], pred
     StorageError
         The results folder cannot be written.
     """
-    words = describe(context, prediction)
-    capture = build_capture(source, image_HW, prediction.cam_HW, words)
-    report = build_report(source, words, capture)
-    built = []
-    for kind, dataset in (("sc", capture), ("sr", report)):
-        encoded = encode(dataset)
-        check_result(encoded, source, words)
-        built.append(BuiltObject(kind, "default", dataset, context.results.write(encoded)))
-    return Judged(context.predictor.info, prediction, tuple(built))
+    words = describe(context, claim, prediction)
+    pictures = Pictures(image_HW, prediction.cam_HW)
+    made = objects.build_all(context, source, pictures, words)
+    return Judged(context.predictor.info, prediction, made)
+
+
+def build_refusal(context: Context, claim: Claim, source: Dataset, reason: Reason) -> tuple[BuiltObject, ...]:
+    """Make the reports that say why a film was not judged; none where the settings or the reason forbid it.
+
+    Raises
+    ------
+    ModelUnusable
+        The report names the model that was to judge, and there is none.
+    StorageError
+        The results folder cannot be written.
+    """
+    if not (context.settings.report_refusals and context.settings.destination) or reason in codes.UNREPORTED:
+        return ()
+    around = _circumstances(context, claim)
+    words = RefusalContext(
+        reason=reason,
+        algorithm=_algorithm(context.predictor.info),
+        device=context.device,
+        created_at=around.created_at,
+        reissue_hash=around.reissue_hash,
+        earlier=around.earlier,
+    )
+    try:
+        return objects.build_all_of_refusal(context, source, words)
+    except InvalidResult as error:
+        # A film without a usable identity is refused all the same.
+        log.error("image %d is refused without a report: %s", claim.image_id, error)
+        return ()
 
 
 def write(
@@ -115,26 +163,7 @@ def write(
     analysis.created_at, analysis.duration_s = moment, duration_s
     session.add(analysis)
     session.flush()
-    results = [_result(analysis, built) for built in judged.objects]
-    for result in results:
-        result.created_at = moment
-    session.add_all(results)
-    session.flush()
-    deliveries = [
-        Delivery(
-            result_id=result.id,
-            destination=destination.name,
-            proof=destination.proof,
-            state=DeliveryState.DUE,
-            created_at=moment,
-            due_at=moment,
-            # They are rung right after this commit; the sweeper rings only what that left out.
-            rung_at=moment,
-        )
-        for destination in context.settings.destination
-        for result in results
-    ]
-    session.add_all(deliveries)
+    deliveries = _write_objects(session, context, claim.image_id, judged.objects, analysis.id)
     cause = f"{judged.prediction.decision} by {judged.info.name} {judged.info.version}"
     images.move(session, image, ImageState.ANALYSED, actor=context.actor, cause=cause)
     if not deliveries:
@@ -142,7 +171,21 @@ def write(
         images.move(session, image, ImageState.REPORTED, actor=context.actor, cause=cause)
     images.let_go(image)
     session.flush()
-    return [delivery.id for delivery in deliveries]
+    return deliveries
+
+
+def write_refusal(
+    session: Session, claim: Claim, built: Sequence[BuiltObject], context: Context
+) -> list[int]:
+    """Write the reports on a refused film, in the transaction that refuses it; returns the deliveries' ids.
+
+    The film is at its end; its deliveries run on.
+    """
+    uids = [str(one.dataset.SOPInstanceUID) for one in built]
+    if session.scalar(select(Result.id).where(Result.sop_instance_uid.in_(uids)).limit(1)) is not None:
+        # A damaged film that came twice, in other bytes: the same report.
+        return []
+    return _write_objects(session, context, claim.image_id, built, None)
 
 
 def ring(delivery_ids: list[int]) -> None:
@@ -152,6 +195,39 @@ def ring(delivery_ids: list[int]) -> None:
             bell.ring_deliver(delivery_id)
     except bell.AWAY:
         log.warning("the broker is away: deliveries wait for the sweeper")
+
+
+def _write_objects(
+    session: Session,
+    context: Context,
+    image_id: int,
+    built: Sequence[BuiltObject],
+    analysis_id: int | None,
+) -> list[int]:
+    """Write a result for each object, and a delivery for each that a destination wants."""
+    moment = database.now(session)
+    results = {one.stored.name: _result(image_id, analysis_id, one) for one in built}
+    for result in results.values():
+        result.created_at = moment
+    session.add_all(results.values())
+    session.flush()
+    deliveries = [
+        Delivery(
+            result_id=results[one.stored.name].id,
+            destination=destination.name,
+            proof=destination.proof,
+            state=DeliveryState.DUE,
+            created_at=moment,
+            due_at=moment,
+            # They are rung right after this commit; the sweeper rings only what that left out.
+            rung_at=moment,
+        )
+        for destination in context.settings.destination
+        for one in objects.wanted_by(destination, built)
+    ]
+    session.add_all(deliveries)
+    session.flush()
+    return [delivery.id for delivery in deliveries]
 
 
 def _analysis(image_id: int, judged: Judged, context: Context) -> Analysis:
@@ -172,10 +248,10 @@ def _analysis(image_id: int, judged: Judged, context: Context) -> Analysis:
     )
 
 
-def _result(analysis: Analysis, built: BuiltObject) -> Result:
+def _result(image_id: int, analysis_id: int | None, built: BuiltObject) -> Result:
     return Result(
-        image_id=analysis.image_id,
-        analysis_id=analysis.id,
+        image_id=image_id,
+        analysis_id=analysis_id,
         kind=built.kind,
         profile=built.profile,
         sop_class_uid=str(built.dataset.SOPClassUID),

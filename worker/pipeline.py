@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -16,6 +17,7 @@ from worker.context import Context, ModelUnusable
 from worker.faults import place_of
 from worker.header_keeper import write_header
 from worker.lease import kept
+from worker.objects import BuiltObject
 from worker.queries import images
 from worker.queries.images import Claim, LostLease
 from worker.queries.reissue import ModelKey, was_judged_by
@@ -75,10 +77,15 @@ def _reach_an_end(context: Context, claim: Claim) -> None:
 def _judge(context: Context, claim: Claim) -> None:
     began = time.monotonic()
     dataset = _read(context, claim)
-    image_HW = displayed(dataset, context.settings)
+    try:
+        image_HW = displayed(dataset, context.settings)
+    except Refused as refused:
+        reports = outcome.build_refusal(context, claim, dataset, refused.refusal.reason)
+        _refuse(context, claim, refused.refusal, reports)
+        return
     prediction = context.predictor(image_HW)
     _require_new_judgement(context, claim)
-    judged = outcome.build(context, dataset, image_HW, prediction)
+    judged = outcome.build(context, claim, dataset, image_HW, prediction)
     with database.write(context.engine) as session:
         deliveries = outcome.write(session, claim, judged, context, duration_s=time.monotonic() - began)
     log.info("image %d analysed in %.2f s", claim.image_id, time.monotonic() - began)
@@ -124,18 +131,21 @@ def _read(context: Context, claim: Claim) -> Dataset:
     return read_dataset(path)
 
 
-def _refuse(context: Context, claim: Claim, refusal: Refusal) -> None:
+def _refuse(context: Context, claim: Claim, refusal: Refusal, reports: Sequence[BuiltObject] = ()) -> None:
+    """End: must not be judged; what was made to say so is sent all the same."""
     reason, detail = refusal.reason, printable(refusal.detail, DETAIL_CHARACTERS)
     with database.read(context.engine) as session:
         film = images.spooled(session, claim).name
     header = write_header(context.headers, context.spool.path(film), reason)
     with database.write(context.engine) as session:
         images.refuse(session, claim, reason, detail, actor=context.actor, header_name=header)
+        deliveries = outcome.write_refusal(session, claim, reports, context)
     if header is not None:
         # Killed before this, the listener finds a file that no row needs when it starts.
         context.spool.remove(film)
     level = logging.ERROR if reason == Reason.IDENTITY_CHANGED else logging.INFO
     log.log(level, "image %d refused: %s", claim.image_id, reason)
+    outcome.ring(deliveries)
 
 
 def _give_up(context: Context, claim: Claim, reason: str, detail: str) -> None:

@@ -129,6 +129,10 @@ class Destination(_Frozen):
     QIDO-RS (the default with `url`); with `none`, `sent` counts."""
     profile: Literal["auto", "comprehensive-3d", "comprehensive", "enhanced", "basic-text"] = "auto"
     """Form of the report; `auto` begins with the richest and falls back to what the destination takes."""
+    summary: bool = False
+    """Whether it gets a page with film, heat map and finding in words, for a PACS that shows no report."""
+    annotation: bool = False
+    """Whether it gets a presentation state: the finding as text and outline over the film itself."""
     tls: DestinationTls | None = None
     """With it the destination is called over TLS."""
     token_file: Path | None = None
@@ -200,6 +204,8 @@ class Settings(_Frozen):
     """Folder of the model; the one shipped in the package when absent."""
     min_age_years: int = Field(18, ge=0, le=120)
     """Younger patients are refused: the model is for adults."""
+    report_refusals: bool = False
+    """Whether a refused film gets a report too, which says why it was not judged; for all destinations."""
     concurrency: int = Field(1, ge=1, le=64)
     """Films analysed at once by `cxr-worker up`."""
     lease_s: float = Field(30.0, gt=0, le=DAY_S)
