@@ -20,11 +20,12 @@ import pytest
 from builders import build_film, phantom_HW
 from parts import ROOT, PostgreSQL, RedisServer, end, free_port, wait_until
 from PIL import Image as Picture
-from rows import analyse, change, receive
+from rows import analyse, change, put_report_in_forms, receive
 from scripted_pacs import ScriptedPacs
 from sqlalchemy import Engine
 
 from dicom_io.scp import Peer
+from dicom_io.spool import Folder
 from worker import cli, context, database, settings
 from worker.cli import COMMANDS, main
 from worker.cli.results import COLUMNS
@@ -457,6 +458,37 @@ def test_delivered_says_proved_only_when_each_was_asked_for(run: Run, stored: En
     assert [row["delivered"] for row in json.loads(output)] == ["not proved", "proved"]
 
 
+def test_what_is_sent_and_not_yet_proved_is_told_apart_from_what_never_will_be(
+    run: Run, stored: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for number, proof in enumerate(("commitment", "none")):
+        (delivery_id,) = analyse(stored, [(f"to-{proof}", proof)], uid=f"1.{number}").delivery_ids
+        with database.write(stored) as session:
+            claim = deliveries.claim(session, delivery_id, lease_s=60)
+            assert claim is not None
+            deliveries.sent(session, claim, 0, "success", actor="a")
+    _, output, _ = run("results", "--json")
+    assert [row["delivered"] for row in json.loads(output)] == ["not proved", "proof awaited"]
+    _, output, _ = run("status")
+    assert "sent, not proved" in output
+    assert "sent, commitment awaited" in output
+
+
+def test_a_report_that_was_taken_in_another_form_says_which(run: Run, stored: Engine, tmp_path: Path) -> None:
+    made = analyse(stored, [("pacs", "none")], folder=Folder(tmp_path / "results"))
+    put_report_in_forms(stored, made, Folder(tmp_path / "results"))
+    with database.write(stored) as session:
+        claim = deliveries.claim(session, made.delivery_ids[0], lease_s=60)
+        assert claim is not None
+        following = deliveries.fall_back(session, claim, "0x0122", actor="a")
+        assert following is not None
+        deliveries.sent(session, following, 0, "success", actor="a")
+    _, output, _ = run("results", "--json")
+    (row,) = json.loads(output)
+    assert (row["delivered"], row["fell_back_to"]) == ("not proved, as comprehensive", "comprehensive")
+
+
 def test_a_date_that_is_none_is_an_error_in_words(run: Run, stored: Engine) -> None:
     code, _, error = run("results", "--since", "yesterday")
     assert code == 2
@@ -488,7 +520,7 @@ def test_status_tells_where_everything_stands(run: Run, judged: Engine, home: Pa
     assert state["queues"] is None, "no broker runs here"
     assert state["received"] == sum(state["images"].values()) == 3
     assert state["images"]["refused"] == 1
-    assert state["deliveries"] == [{"destination": "pacs", "state": "due", "count": 1}]
+    assert state["deliveries"] == [{"destination": "pacs", "state": "due", "proof": "find", "count": 1}]
     (rejection,) = state["rejections"]
     admitted = tomllib.loads(rejection["to_admit"])["sender"]
     assert admitted == [{"aet": 'X" y\\z', "host": "10.0.0.9"}]

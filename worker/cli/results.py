@@ -110,13 +110,20 @@ def _text(value: Any) -> str | None:
 
 
 def _delivered(row: dict[str, Any]) -> str | None:
-    """`proved` when each delivery was confirmed by asking, `not proved` when one was only sent."""
+    """How far the deliveries are: `not proved` is an end, where a destination is not asked.
+
+    A report that some destination took in another form only is said too.
+    """
     total, sent, proved = row["deliveries"], row["deliveries_sent"], row["deliveries_proved"]
     if not total:
         return None
     if sent < total:
-        return f"{sent} of {total} sent"
-    return "proved" if proved == total else "not proved"
+        words = f"{sent} of {total} sent"
+    elif proved == total:
+        words = "proved"
+    else:
+        words = "proof awaited" if row["state"] == ImageState.ANALYSED else "not proved"
+    return f"{words}, as {row['fell_back_to']}" if row["fell_back_to"] else words
 
 
 def _write_csv(rows: list[dict[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from pydicom.errors import InvalidDicomError
 
 from dicom_io import scu
 from dicom_io.association import Target
-from dicom_io.errors import DestinationError
+from dicom_io.errors import CxrError
 from dicom_io.scu import Outcome
 from worker import context
 from worker.cli import peer_argument
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             answer = scu.send_file(target, path)
             taken, words = answer.outcome == Outcome.SENT, answer.text
-        except (DestinationError, OSError) as error:
+        except (CxrError, OSError) as error:
             taken, words = False, str(error)
         except (InvalidDicomError, AttributeError):
             taken, words = False, "expected a DICOM file with file meta information (PS3.10), it is none"

@@ -16,7 +16,7 @@ from worker.cli import installation
 from worker.cli.terminal import visible
 from worker.queries import ledger
 from worker.settings import Settings
-from worker.states import ImageState
+from worker.states import DeliveryState, ImageState
 
 QUEUES = ("analyse", "deliver")
 
@@ -56,7 +56,7 @@ def collect(current: context.Context) -> dict[str, Any]:
         "queues": broker.queue_lengths(settings.effective_broker_url, QUEUES),
         "received": counted.received,
         "images": {state.value: counted.count(state) for state in ImageState},
-        "deliveries": [{"destination": d, "state": s, "count": n} for d, s, n in deliveries],
+        "deliveries": [{"destination": d, "state": s, "proof": p, "count": n} for d, s, p, n in deliveries],
         "waiting_deliveries": [
             {
                 "destination": d,
@@ -105,7 +105,7 @@ def show(state: dict[str, Any], console: Console) -> None:
     if state["deliveries"]:
         deliveries = Table("destination", "state", "count", title="deliveries")
         for row in state["deliveries"]:
-            deliveries.add_row(row["destination"], row["state"], str(row["count"]))
+            deliveries.add_row(row["destination"], _how_far(row), str(row["count"]))
         console.print(deliveries)
     for row in state["waiting_deliveries"]:
         words = visible(f"{row['destination']}: {row['reason']}")
@@ -130,6 +130,13 @@ def show(state: dict[str, Any], console: Console) -> None:
         if row["to_admit"]:
             console.print("  to admit it, add to the configuration and restart:", markup=False)
             console.print("\n".join(f"    {line}" for line in row["to_admit"].splitlines()), markup=False)
+
+
+def _how_far(row: dict[str, Any]) -> str:
+    """The state, and of what was only sent whether a proof is still to come."""
+    if row["state"] != DeliveryState.SENT:
+        return str(row["state"])
+    return "sent, not proved" if row["proof"] == "none" else f"sent, {row['proof']} awaited"
 
 
 def _listener_answers(settings: Settings) -> bool:

@@ -89,14 +89,11 @@ def results(session: Session, filters: dict[str, Any], limit: int) -> list[dict[
     return [dict(row) for row in session.execute(statement, {**filters, "limit": limit}).mappings()]
 
 
-def deliveries(session: Session) -> list[tuple[str, str, int]]:
-    """Deliveries per destination and state."""
-    rows = session.execute(
-        select(Delivery.destination, Delivery.state, func.count())
-        .group_by(Delivery.destination, Delivery.state)
-        .order_by(Delivery.destination, Delivery.state)
-    )
-    return [(destination, str(state), int(count)) for destination, state, count in rows]
+def deliveries(session: Session) -> list[tuple[str, str, str, int]]:
+    """Deliveries per destination, state and proof."""
+    what = (Delivery.destination, Delivery.state, Delivery.proof)
+    rows = session.execute(select(*what, func.count()).group_by(*what).order_by(*what))
+    return [(destination, str(state), proof, int(count)) for destination, state, proof, count in rows]
 
 
 def waiting_deliveries(session: Session) -> list[tuple[str, str, int, datetime]]:
