@@ -18,8 +18,17 @@ from dicom_io.headers import printable
 from dicom_io.transcode import decompress, is_compressed
 
 __all__ = [
-    *("COMPARED", "STATUS_TABLE", "Identity", "Outcome", "StoreAnswer", "Target"),
-    *("echo", "find", "outcome_of", "send_file", "store"),
+    "COMPARED",
+    "STATUS_TABLE",
+    "Identity",
+    "Outcome",
+    "StoreAnswer",
+    "Target",
+    "echo",
+    "find",
+    "outcome_of",
+    "send_file",
+    "store",
 ]
 
 EXPLICIT_BE = "1.2.840.10008.1.2.2"

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import build_film, phantom_HW
+from builders import build_film, compress, phantom_HW
 from parts import ROOT, PostgreSQL, RedisServer, end, free_port, wait_until
 from PIL import Image as Picture
+from pydicom.uid import JPEGLSLossless
 from rows import analyse, change, put_report_in_forms, receive
-from scripted_pacs import ScriptedPacs
+from scripted_pacs import EXPLICIT_LE, ScriptedPacs
 from sqlalchemy import Engine
 
 from dicom_io.scp import Peer
@@ -620,6 +621,22 @@ def test_send_to_nobody_says_who_did_not_answer(run: Run, tmp_path: Path) -> Non
     code, output, _ = run("send", "--to", f"PACS@127.0.0.1:{port}", str(film))
     assert code == 1
     assert f"PACS@127.0.0.1:{port}: no association, nobody answers" in output
+
+
+def test_send_converts_what_the_peer_takes_uncompressed_alone_and_says_what_it_cannot(
+    run: Run, tmp_path: Path
+) -> None:
+    whole, cut = (compress(build_film(), JPEGLSLossless) for _ in range(2))
+    cut.PixelData = cut.PixelData[:200] + bytes(len(cut.PixelData) - 200)
+    for name, film in (("whole", whole), ("cut", cut)):
+        film.save_as(tmp_path / f"{name}.dcm", enforce_file_format=True)
+    with ScriptedPacs.running() as pacs:
+        paths = [str(tmp_path / "cut.dcm"), str(tmp_path / "whole.dcm")]
+        code, output, _ = run("send", "--to", f"PACS@127.0.0.1:{pacs.port}", *paths)
+    assert code == 1
+    assert "cut.dcm: expected pixels that can be decoded" in output
+    assert "whole.dcm: 0x0000 success" in output
+    assert pacs.stores == [(whole.SOPInstanceUID, EXPLICIT_LE)]
 
 
 def test_send_to_a_name_without_address_names_it(run: Run, tmp_path: Path) -> None:
