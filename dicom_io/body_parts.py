@@ -37,13 +37,17 @@ CHEST_WORDS = (
     # Hebrew, Arabic, Persian, Hindi, Thai, Chinese and Japanese, Korean
     *("חזה", "صدر", "رئة", "سینه", "ریه", "छाती", "ทรวงอก", "胸", "肺", "흉부", "폐"),
 )
-"""The chest in upper case without accents, as hospitals write it; part of a longer text is enough."""
+"""The chest as hospitals write it; part of a longer text is enough."""
 
 BEYOND_CHEST_WORDS = (
     *("SPINE", "WIRBEL", "BWS", "COLUMN", "COLONN", "COLUNA", "COLOANA", "RACHI", "LUMB", "KREGOSLUP"),
     *("PATER", "ПОЗВОН", "胸椎", "흉추", "ABD", "PELVIS", "BREAST"),
 )
 """These beside a chest word mean another film: THORACIC SPINE, CHESTABDPELVIS."""
+
+# An Arabic hamza or a Hindi vowel is a mark as well.
+_CHEST_WORDS = tuple(plain(word) for word in CHEST_WORDS)
+_BEYOND_CHEST_WORDS = tuple(plain(word) for word in BEYOND_CHEST_WORDS)
 
 _NOTHING_SAID = {"", "UNKNOWN", "UNDEFINED", "UNSPECIFIED", "NONE", "NULL", "OTHER", "N/A", "NA", "."}
 
@@ -86,8 +90,8 @@ def named_by_text(text: str | None) -> Part:
     term = words.replace(" ", "")
     if term in _OTHER_TERMS or term in _SHORT_TERMS:
         return Part.ANOTHER
-    if any(word in words for word in CHEST_WORDS):
-        beyond = any(word in words for word in BEYOND_CHEST_WORDS)
+    if any(word in words for word in _CHEST_WORDS):
+        beyond = any(word in words for word in _BEYOND_CHEST_WORDS)
         return Part.ANOTHER if beyond else Part.CHEST
     return Part.UNKNOWN if other_part_in(text) is None else Part.ANOTHER
 

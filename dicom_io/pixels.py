@@ -145,7 +145,8 @@ def _is_inverted(dataset: Dataset, photometric_interpretation: str) -> bool:
     """Return whether the lowest value is meant white.
 
     MONOCHROME1 and Presentation LUT Shape INVERSE say the same thing: a DX image must have both (PS3.3
-    C.8.11.3), so that they do not cancel each other.
+    C.8.11.3), so that they do not cancel each other. Where they disagree the shape counts, as in dcmtk and
+    dcm4che: it says what the values of the window are.
     """
     shape = str(dataset.get("PresentationLUTShape") or "").strip().upper()
-    return photometric_interpretation == "MONOCHROME1" or shape == "INVERSE"
+    return shape == "INVERSE" or (shape != "IDENTITY" and photometric_interpretation == "MONOCHROME1")

@@ -163,6 +163,7 @@ def test_the_data_set_is_not_changed() -> None:
         ("MONOCHROME2", "IDENTITY", False),
         ("MONOCHROME2", "INVERSE", True),
         ("MONOCHROME1", None, True),
+        ("MONOCHROME1", "IDENTITY", False),
         ("MONOCHROME1", "INVERSE", True),
     ],
 )
