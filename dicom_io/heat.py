@@ -2,8 +2,9 @@
 
 Shapes: H, W are rows and columns; a trailing 3 is red, green, blue; points_N2 are x and y of N points.
 
-The colours are those of viridis, made to be told apart with any kind of colour vision. Nothing here is
-stretched per film: a value has one colour on every film.
+The colours run from red to yellow. Laid over grey at partial opacity, as they are here, their steps are told
+apart with any kind of colour vision, which those of viridis are not: its dark half then looks like grey to
+who sees no red or no green. Nothing is stretched per film: a value has one colour on every film.
 """
 
 from functools import cache
@@ -69,7 +70,7 @@ def blend(
     Returns
     -------
     NDArray[np.uint8], shape (H, W, 3)
-        A map value v colours the film by viridis(v) with an opacity that grows from 0 at v = 0.1 to 0.55 at
+        A map value v colours the film by autumn(v) with an opacity that grows from 0 at v = 0.1 to 0.55 at
         v = 0.6.
     """
     heat = Image.fromarray(_to_uint8(cam_HW)).resize(size, Image.Resampling.BILINEAR)
@@ -174,7 +175,7 @@ def _colours() -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
     """Return the table of the overlay: 256 premultiplied colours x 3 and 256 weights of the film, of 256."""
     values = np.linspace(0.0, 1.0, 256)
     opacity = _STRONGEST * np.clip((values - _FIRST_VISIBLE) / (_FULL - _FIRST_VISIBLE), 0.0, 1.0)
-    rgb = matplotlib.colormaps["viridis"](values)[:, :3]
+    rgb = matplotlib.colormaps["autumn"](values)[:, :3]
     premultiplied = np.rint(rgb * 255.0 * opacity[:, None] * 256.0).astype(np.uint16)
     return premultiplied, np.rint((1.0 - opacity) * 256.0).astype(np.uint16)
 

@@ -220,5 +220,5 @@ def test_a_probability_beside_the_threshold_does_not_look_equal_to_it(
 def test_a_map_value_has_one_colour_on_every_film(value: float, opacity: float) -> None:
     grey_HW, map_HW = np.full((640, 640), 0.5, np.float32), np.full((2, 2), value, np.float32)
     film_HW3 = _film_part(render_overlay(grey_HW, map_HW, POSITIVE), lay_out(640, 640))
-    viridis = np.array(matplotlib.colormaps["viridis"](value)[:3]) * 255
-    assert film_HW3[5, 5] == pytest.approx(128 * (1 - opacity) + viridis * opacity, abs=2)
+    colour = np.array(matplotlib.colormaps["autumn"](value)[:3]) * 255
+    assert film_HW3[5, 5] == pytest.approx(128 * (1 - opacity) + colour * opacity, abs=2)
