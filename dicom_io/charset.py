@@ -1,5 +1,6 @@
 """Character sets: how the texts of a source are read, and in which set a result is written (PS3.5 6.1)."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -88,9 +89,11 @@ def _survives(vr: str, text: str, character_set: Sequence[str]) -> bool:
         return False
     encodings = encodings_of(character_set)
     try:
-        if vr == "PN":
-            name = PersonName(text).encode(encodings)
-            return str(PersonName(name, encodings)) == text
-        return decode_bytes(encode_string(text, encodings), encodings, set(_DELIMITERS)) == text
-    except (UnicodeError, LookupError):
+        # pydicom writes a question mark for a letter that the set lacks, and warns.
+        with warnings.catch_warnings(action="error"):
+            if vr == "PN":
+                name = PersonName(text).encode(encodings)
+                return str(PersonName(name, encodings)) == text
+            return decode_bytes(encode_string(text, encodings), encodings, set(_DELIMITERS)) == text
+    except (UnicodeError, LookupError, UserWarning):
         return False

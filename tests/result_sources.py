@@ -1,6 +1,7 @@
 """Films with odd headers, and the results that tests build from them."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from io import BytesIO
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pytest
 from builders import build_dx, build_film, build_secondary_capture, put_pixels, to_bytes
 from numpy.typing import NDArray
 from pydicom import dcmread
@@ -18,6 +20,7 @@ from pydicom.sequence import Sequence
 from dicom_io.capture import build_capture
 from dicom_io.findings import Algorithm, Device, Finding, Presence, ResultContext
 from dicom_io.report import build_report
+from dicom_io.validators import missing_validators
 
 SHARED_DATA: Final = Path(
     os.environ.get("CXR_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
@@ -70,6 +73,10 @@ ODD_SOURCES: Final[dict[str, Callable[[], Dataset]]] = {
     "iso_2022_korean": lambda: build_film(
         SpecificCharacterSet=["", "ISO 2022 IR 149"], PatientName="Hong^Gildong=洪^吉洞=홍^길동"
     ),
+    "cyrillic": lambda: build_film(SpecificCharacterSet="ISO_IR 144", PatientName="Люкceмбypг^Анна"),
+    # The second byte of the last letters is that of a backslash.
+    "gb18030_with_a_backslash_byte": lambda: _with_bytes("Zhang^Wei=張^乗俓".encode("gb18030"), "GB18030"),
+    "shift_jis_with_a_backslash_byte": lambda: _with_bytes("ﾔﾏﾀﾞ=表^能".encode("shift_jis"), "ISO_IR 13"),
     "undeclared_utf_8": lambda: _with_bytes("Grün^Åsa".encode(), None),
     "undeclared_latin_1": lambda: _with_bytes("Grün^Åsa".encode("latin-1"), None),
     "undeclared_japanese": lambda: _with_bytes(
@@ -198,6 +205,25 @@ def build_context(presence: Presence = Presence.PRESENT, probability: float = 0.
 POSITIVE: Final = build_context()
 NEGATIVE: Final = build_context(Presence.ABSENT, 0.0321)
 UNDETERMINED: Final = build_context(Presence.UNDETERMINED, 0.5)
+
+
+def need_program(name: str, package: str) -> None:
+    """Skip the test where a program is not installed; in CI that is a failure."""
+    if shutil.which(name) is not None:
+        return
+    missing = f"not installed: {name} (Debian package {package})"
+    if os.environ.get("CI"):
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+def need_validators(*tools: str) -> None:
+    """Skip the test where a validator is not installed; in CI that is a failure."""
+    missing = [name for name in missing_validators() if name.split()[0] in tools]
+    if missing and os.environ.get("CI"):
+        pytest.fail(f"not installed: {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
 
 
 def ramp_HW(film: Dataset) -> NDArray[np.float32]:  # noqa: N802 - shape suffix
