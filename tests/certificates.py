@@ -29,11 +29,11 @@ class Authority:
         )
         return made
 
-    def certify(self, name: str, *, days: int = 2) -> TlsFiles:
-        """A certificate for 127.0.0.1 and localhost; with negative days it has expired."""
+    def certify(self, name: str, *, days: int = 2, names: str = "IP:127.0.0.1,DNS:localhost") -> TlsFiles:
+        """A certificate for 127.0.0.1 and localhost, or other names; with negative days it has expired."""
         self.openssl(
             *("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr"),
-            *("-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
+            *("-subj", f"/CN={name}", "-addext", f"subjectAltName={names}"),
         )
         self.openssl(
             *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),

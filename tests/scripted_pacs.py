@@ -136,7 +136,7 @@ class ScriptedPacs:
         return status
 
     def _find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
-        uid = str(event.identifier.SOPInstanceUID)
+        uid = str(event.identifier.get("SOPInstanceUID", ""))
         self.finds.append(uid)
         found = None if self.finds_nothing else self.held.get(uid)
         if found is not None:

@@ -30,6 +30,7 @@ COMMANDS = {
     "predict": "Judge DICOM, PNG or JPEG files without any server; one line each.",
     "send": "Send DICOM files to a listener by C-STORE; ours when no other is named.",
     "pull": "Pull the films of a study from a PACS by accession number, and analyse them like any other.",
+    "doctor": "Explain what a PACS accepts of what we send and ask, and which box to tick where it does not.",
     "config": "Print the effective settings, each with where it came from; secrets are not shown.",
     "migrate": "Bring the database to the revision that this version needs.",
 }

@@ -1,4 +1,4 @@
-"""Pull the films of a study from a PACS by accession number, and analyse them as if they had been sent."""
+"""Pull the films of a study from a PACS by accession number, and analyse them like any other."""
 
 import argparse
 import os
