@@ -153,8 +153,6 @@ def decode(frame: bytes, header: FrameHeader) -> tuple[NDArray[Any], str]:
         # libjpeg and OpenJPEG fill what is missing with grey and say nothing.
         raise UnreadablePixels("expected a codestream that ends with an end marker (FFD9), it is cut off")
     decoded = _decode_codestream(frame, header)
-    if decoded.shape == (header.samples, header.rows, header.columns):
-        decoded = np.moveaxis(decoded, 0, -1)  # JPEG-LS without interleaving (ISO 14495-1 C.2.3)
     if decoded.shape != header.shape:
         raise UnreadablePixels(f"expected decoded pixels of shape {header.shape}, came {decoded.shape}")
     return decoded, _colours(codestream, header)

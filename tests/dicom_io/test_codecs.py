@@ -222,3 +222,21 @@ def test_a_damaged_codestream_never_raises_anything_else() -> None:
             else:
                 assert image_HW.shape == (40, 40)
     assert refused > 0
+
+
+@pytest.mark.parametrize(
+    ("syntax", "words"),
+    [
+        (uid.JPEG2000Lossless, "expected a sound codestream, decoding failed"),
+        (uid.JPEGLSLossless, "expected a sound codestream, decoding failed"),
+        (uid.JPEGLosslessSV1, "expected a sound codestream, decoding failed"),
+    ],
+    ids=str,
+)
+def test_the_decoders_own_words_are_passed_on(syntax: uid.UID, words: str) -> None:
+    stored_HW = np.rint(phantom_HW(40, 40) * 4095).astype(np.uint16)
+    whole = encode_frame(stored_HW, syntax, 12)
+    marker = b"\xff\x52" if syntax == uid.JPEG2000Lossless else b"\xff\xda"
+    frame = whole[: whole.index(marker)] + b"\xff\xd9"
+    with pytest.raises(UnreadablePixels, match=words):
+        read_pixels(put_compressed(put_pixels(build_film(), stored_HW), frame, syntax))

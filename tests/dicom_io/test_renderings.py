@@ -4,7 +4,6 @@ dcmtk rounds down to 8 bits, so that a difference below one level is none. It re
 those are held against the uncompressed film (`test_twins.py`).
 """
 
-import itertools
 import os
 import shutil
 import subprocess
@@ -157,17 +156,19 @@ def test_what_dcmtk_encodes_looks_as_dcmtk_decodes_it(encoder: tuple[str, ...], 
         assert_looks_the_same(encoded, *([] if build is build_rgb else ["+Wi", "1"]))
 
 
-JPEG_LS = tuple(
-    itertools.product(FILMS, (("+el",), ("+en",), ("+el", "+il"), ("+el", "+is"), ("+el", "+in")))
-)
+JPEG_LS = [
+    (build, options)
+    for build in FILMS
+    for options in (("+el",), ("+en",), ("+el", "+il"), ("+el", "+is"), ("+el", "+in"))
+    # dcmtk encodes no signed values near-lossless.
+    if (build, options) != (build_signed, ("+en",))
+]
 
 
 @pytest.mark.parametrize(("build", "options"), JPEG_LS)
 def test_jpeg_ls_of_dcmtk_looks_as_dcmtk_decodes_it(
     build: Any, options: tuple[str, ...], tmp_path: Path
 ) -> None:
-    if build is build_signed and options == ("+en",):
-        pytest.skip("dcmtk encodes no signed values near-lossless")
     film, encoded, decoded = saved(tmp_path, build()), tmp_path / "encoded.dcm", tmp_path / "decoded.dcm"
     dcmtk("dcmcjpls", *options, film, encoded)
     # dcmj2pnm reads no JPEG-LS.
