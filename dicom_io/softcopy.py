@@ -17,6 +17,9 @@ from dicom_io.repair import repair_code_string
 from dicom_io.stored_values import read_stored_values
 from dicom_io.voi import apply_voi, whole_range, window
 
+_LEAST_WHITE = 0.5
+"""Grey that a table of 16 bits must reach to use its highest bit."""
+
 
 def is_monochrome(source: Dataset) -> bool:
     """Return whether a film can have a grayscale presentation state: no colour, no palette.
@@ -62,47 +65,45 @@ def describe_grey(state: Dataset, source: Dataset) -> None:
     ----------
     PS3.3 C.11.1 (Modality LUT), C.11.8 (Softcopy VOI LUT).
     """
-    if source.get("ModalityLUTSequence"):
-        # One table for both: many a Modality LUT of a film leaves the highest of its bits unused, which
-        # validators refuse, and on another scale it would no longer fit the VOI LUT behind it.
-        state.SoftcopyVOILUTSequence = [_table_of_all(source)]
-        return
-    stretch = 1.0
-    if (item := _own_voi_lut(source)) is None and (found := _own_window(source)) is not None:
-        centre, width, function = found
-        # Two functions allow a width below 1, which dciodvfy takes for 0: the values are stretched instead.
-        stretch = 1.0 if width >= 1.0 else 2.0 / width
-        item = _window(centre * stretch, width * stretch, function)
-    _describe_rescale(state, source, stretch)
-    if (item := item or _window_of_range(source)) is not None:
+    is_plain = not source.get("ModalityLUTSequence")
+    item = (_own_voi_lut(source) or _own_window(source)) if is_plain else None
+    if item is None and is_plain and not _has_voi(source):
+        item = _window_of_range(source)
+    if item is not None:
+        _copy_rescale(state, source)
         state.SoftcopyVOILUTSequence = [item]
+    elif not is_plain or _has_voi(source):
+        state.SoftcopyVOILUTSequence = [_table_of_all(source)]
 
 
-def _describe_rescale(state: Dataset, source: Dataset, stretch: float) -> None:
+def _has_voi(source: Dataset) -> bool:
+    return apply_voi(source, np.zeros(1)) is not None
+
+
+def _copy_rescale(state: Dataset, source: Dataset) -> None:
     slope, intercept = first_number(source, "RescaleSlope"), first_number(source, "RescaleIntercept")
-    if not slope or intercept is None:
-        if stretch == 1.0:
-            return
-        slope, intercept = 1.0, 0.0
-    state.RescaleSlope = DSfloat(slope * stretch, auto_format=True)
-    state.RescaleIntercept = DSfloat(intercept * stretch, auto_format=True)
-    state.RescaleType = repair_code_string(str(source.get("RescaleType") or "")) or "US"
+    if slope and intercept is not None:
+        state.RescaleSlope = DSfloat(slope, auto_format=True)
+        state.RescaleIntercept = DSfloat(intercept, auto_format=True)
+        state.RescaleType = repair_code_string(str(source.get("RescaleType") or "")) or "US"
 
 
 def _own_voi_lut(source: Dataset) -> Dataset | None:
     for item in list(source.get("VOILUTSequence") or ())[:1]:
         if item.get("LUTDescriptor") and item.get("LUTData") is not None:
             table = read_table(source, item)
-            return _voi_lut(table.first, table.entries_N / table.highest)
+            grey_N = table.entries_N / table.highest
+            return _voi_lut(table.first, grey_N) if grey_N.max() >= _LEAST_WHITE else None
     return None
 
 
-def _own_window(source: Dataset) -> tuple[float, float, str] | None:
+def _own_window(source: Dataset) -> Dataset | None:
+    """Return the window of the film if it is a linear one: dcmtk's presentation states know no other."""
     centre, width = first_number(source, "WindowCenter"), first_number(source, "WindowWidth")
     function = str(source.get("VOILUTFunction") or "LINEAR").strip().upper()
-    if centre is None or width is None or window(np.zeros(1), centre, width, function=function) is None:
+    if source.get("VOILUTSequence") or function != "LINEAR" or centre is None or width is None:
         return None
-    return centre, width, function
+    return _window(centre, width) if window(np.zeros(1), centre, width) is not None else None
 
 
 def _window_of_range(source: Dataset) -> Dataset | None:
@@ -117,36 +118,45 @@ def _window_of_range(source: Dataset) -> Dataset | None:
         return None
     low, high = float(modality_N[grey_N == 0.0].max()), float(modality_N[grey_N == 1.0].min())
     # PS3.3 C.11.2.1.2.1: this window makes `low` black and `high` white.
-    return _window((low + high + 1.0) / 2.0, abs(high - low) + 1.0, "LINEAR")
+    return _window((low + high + 1.0) / 2.0, abs(high - low) + 1.0)
 
 
-def _window(centre: float, width: float, function: str) -> Dataset:
+def _window(centre: float, width: float) -> Dataset:
     item = Dataset()
     item.WindowCenter = DSfloat(centre, auto_format=True)
     item.WindowWidth = DSfloat(width, auto_format=True)
-    if function != "LINEAR":
-        item.VOILUTFunction = function
     return item
 
 
 def _table_of_all(source: Dataset) -> Dataset:
+    """Return one table for Modality LUT and VOI LUT together, over the values that the film holds.
+
+    Many a Modality LUT of a film leaves the highest of its bits unused, which validators refuse, and on
+    another scale it would no longer fit the VOI LUT behind it. Presentation states of dcmtk know no sigmoid.
+    """
     values_N, counts_N = _values(source)
     modality_N = apply_modality(source, values_N)
     grey_N = apply_voi(source, modality_N)
     if grey_N is None:
         grey_N = whole_range(source, modality_N, counts_N)
-    # 65,536 entries at most: what no bit pattern of the film holds is cut off.
-    return _voi_lut(int(values_N[0]), grey_N[: 2**16])
+    if grey_N.max() < _LEAST_WHITE and grey_N.size < 2**16:
+        # Validators want a table to use its highest bit; no pixel has the value of this last entry.
+        grey_N = np.append(grey_N, 1.0)
+    return _voi_lut(int(values_N[0]), grey_N)
 
 
 def _values(source: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return all values that the film may hold, and how often each occurs other than as padding."""
+    """Return the values from the film's lowest to its highest, and how often each occurs but as padding.
+
+    Up to 8 bits, all that the bits may hold: there black and white do not depend on what occurs.
+    """
     pixel_format = read_format(source)
     stored_HW = read_stored_values(source, pixel_format).array
-    lowest = -(2 ** (pixel_format.bits_stored - 1)) if pixel_format.signed else 0
-    # A lossy codestream may overshoot its bits.
-    lowest, highest = min(lowest, int(stored_HW.min())), lowest + 2**pixel_format.bits_stored - 1
-    values_N = np.arange(lowest, max(highest, int(stored_HW.max())) + 1)
+    lowest, highest = int(stored_HW.min()), int(stored_HW.max())
+    if pixel_format.bits_stored <= 8:
+        start = -(2 ** (pixel_format.bits_stored - 1)) if pixel_format.signed else 0
+        lowest, highest = min(lowest, start), max(highest, start + 2**pixel_format.bits_stored - 1)
+    values_N = np.arange(lowest, highest + 1)
     counts_N = np.bincount((stored_HW.astype(np.int64) - lowest).ravel(), minlength=values_N.size)
     return values_N, np.where(padding_mask(source, values_N), 0, counts_N)
 

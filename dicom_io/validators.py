@@ -68,8 +68,10 @@ TOLERATED: Final = (
     ),
     Tolerated(
         "dciodvfy",
-        re.compile(r"Value invalid for this VR \[(LO|PN|SH)\] = <.*[^ -~].*> - Length invalid for this VR"),
-        "it counts bytes where PS3.5 section 6.2 counts characters; ASCII texts are the same to both",
+        re.compile(
+            r"Value invalid for this VR \[(PN\] = <.*(=|[^ -~])|(LO|SH)\] = <.*[^ -~]).*> - Length invalid"
+        ),
+        "it counts bytes, in a name over all groups; PS3.5 section 6.2 counts characters, in each group",
     ),
     Tolerated(
         "dciodvfy",

@@ -41,7 +41,7 @@ NAMES: Final[list[tuple[str | list[str] | None, str]]] = [
     ("ISO_IR 192", ""),
     ("ISO_IR 192", "^^^^"),
     ("ISO_IR 192", "N" * 64),
-    ("ISO_IR 192", f"{'Å' * 15}^{'ß' * 16}={'山' * 20}={'や' * 20}"),
+    ("ISO_IR 192", f"{'Å' * 7}^{'ß' * 8}={'山' * 5}={'や' * 4}"),
     ("ISO_IR 192", "x" * 300),
 ]
 """Specific Character Set, and a name of a patient in it, or not."""

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta, timezone
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -135,6 +136,54 @@ def test_the_picture_says_what_was_found_with_which_model_and_when() -> None:
     assert margin(replace(POSITIVE, reissue_hash="ff")) == margin(POSITIVE)
 
 
+@pytest.mark.parametrize(("aspect", "expected"), [(1.0, 1.0), (2.0, 2.0), (0.5, 0.5)])
+def test_pixels_that_are_not_square_are_shown_as_they_are(aspect: float, expected: float) -> None:
+    layout = lay_out(800, 800, aspect)
+    assert layout.film_rows / layout.film_columns == pytest.approx(expected, rel=0.01)
+    picture_HW3 = render_overlay(
+        np.ones((800, 800), np.float32), np.zeros((2, 2), np.float32), NEGATIVE, aspect
+    )
+    assert picture_HW3.shape == (layout.rows, layout.columns, 3)
+    assert _film_part(picture_HW3, layout).min() == 255
+
+
+@pytest.mark.parametrize(
+    ("attributes", "aspect"),
+    [
+        ({"PixelSpacing": [0.3, 0.15]}, 2.0),
+        ({"ImagerPixelSpacing": [0.1, 0.2]}, 0.5),
+        ({"ImagerPixelSpacing": None, "PixelAspectRatio": [3, 2]}, 1.5),
+        ({"PixelSpacing": [0.2, 0.2], "PixelAspectRatio": [3, 2]}, 1.0),
+        ({"ImagerPixelSpacing": [0.001, 9]}, 1.0),
+        ({"ImagerPixelSpacing": None, "PixelAspectRatio": [0, 2]}, 1.0),
+    ],
+)
+def test_the_header_says_whether_pixels_are_square(attributes: dict[str, Any], aspect: float) -> None:
+    capture = build_capture(build_film(**attributes), phantom_HW(), spot_HW(), POSITIVE)
+    expected_HW3 = render_overlay(phantom_HW(), spot_HW(), POSITIVE, aspect)
+    assert (capture.pixel_array == expected_HW3).all()
+
+
+def test_the_capture_is_as_square_as_it_looks() -> None:
+    """Shown in square pixels, 0.3 mm high and 0.15 mm wide ones have one spacing."""
+    capture = build_capture(build_film(PixelSpacing=[0.3, 0.15]), phantom_HW(), spot_HW(), POSITIVE)
+    vertical, horizontal = map(float, capture.PixelSpacing)
+    assert vertical == pytest.approx(horizontal, rel=0.01)
+    assert vertical * lay_out(256, 224, 2.0).film_rows == pytest.approx(0.3 * 256)
+
+
+def test_no_name_and_no_id_is_on_the_picture() -> None:
+    one = build_capture(build_film(), phantom_HW(), spot_HW(), POSITIVE)
+    other = build_film(PatientName="Other^Name", PatientID="X-1", AccessionNumber="2", StudyID="3")
+    assert build_capture(other, phantom_HW(), spot_HW(), POSITIVE).PixelData == one.PixelData
+
+
+@pytest.mark.parametrize("value", ["YES", "NO"])
+def test_burned_in_text_of_the_film_is_burned_in_text_of_the_capture(value: str) -> None:
+    film = build_film(BurnedInAnnotation=value)
+    assert build_capture(film, phantom_HW(), spot_HW(), POSITIVE).BurnedInAnnotation == value
+
+
 def test_headers_of_the_capture() -> None:
     film = build_dx(PixelSpacing=[0.14, 0.16])
     capture = build_capture(film, phantom_HW(), spot_HW(), POSITIVE)
@@ -154,7 +203,11 @@ def test_headers_of_the_capture() -> None:
     assert source.ReferencedSOPInstanceUID == film.SOPInstanceUID
     assert source.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
     assert source.SpatialLocationsPreserved == "NO"
+    assert "Grad-CAM heat map" in capture.DerivationDescription
     assert "DerivationCodeSequence" not in capture
+    assert (capture.PhotometricInterpretation, capture.BitsStored, capture.HighBit) == ("RGB", 8, 7)
+    assert capture.BodyPartExamined == "CHEST"
+    assert max(capture.Rows, capture.Columns) <= 2048
 
 
 def test_what_the_film_does_not_say_is_not_invented() -> None:
