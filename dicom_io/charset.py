@@ -53,7 +53,8 @@ def texts_of(dataset: Dataset) -> Iterator[tuple[str, str]]:
 def settle_character_set(result: Dataset, source_character_set: Sequence[str]) -> None:
     """Give `result` the character set in which every one of its texts survives.
 
-    None when all is ASCII; the source's own when each text survives a round trip in it; else `ISO_IR 192`.
+    None when all is ASCII; the source's own when each text survives a round trip in it, also with a reader
+    that cuts values at each byte of a backslash; else `ISO_IR 192`.
 
     Parameters
     ----------
@@ -92,8 +93,12 @@ def _survives(vr: str, text: str, character_set: Sequence[str]) -> bool:
         # pydicom writes a question mark for a letter that the set lacks, and warns.
         with warnings.catch_warnings(action="error"):
             if vr == "PN":
-                name = PersonName(text).encode(encodings)
-                return str(PersonName(name, encodings)) == text
-            return decode_bytes(encode_string(text, encodings), encodings, set(_DELIMITERS)) == text
+                encoded = PersonName(text).encode(encodings)
+                decoded = str(PersonName(encoded, encodings))
+            else:
+                encoded = encode_string(text, encodings)
+                decoded = decode_bytes(encoded, encodings, set(_DELIMITERS))
+        # Half of a letter may be the byte of a backslash (PS3.5 6.1.2.3): many readers cut the value there.
+        return decoded == text and encoded.count(b"\\") == text.count("\\")
     except (UnicodeError, LookupError, UserWarning):
         return False

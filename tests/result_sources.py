@@ -76,6 +76,9 @@ ODD_SOURCES: Final[dict[str, Callable[[], Dataset]]] = {
     "cyrillic": lambda: build_film(SpecificCharacterSet="ISO_IR 144", PatientName="Люкceмбypг^Анна"),
     # The second byte of the last letters is that of a backslash.
     "gb18030_with_a_backslash_byte": lambda: _with_bytes("Zhang^Wei=張^乗俓".encode("gb18030"), "GB18030"),
+    "iso_2022_with_a_backslash_byte": lambda: build_film(
+        SpecificCharacterSet=["", "ISO 2022 IR 87"], PatientName="Miyazaki^Tarou=宮崎^太郎"
+    ),
     "shift_jis_with_a_backslash_byte": lambda: _with_bytes("ﾔﾏﾀﾞ=表^能".encode("shift_jis"), "ISO_IR 13"),
     "undeclared_utf_8": lambda: _with_bytes("Grün^Åsa".encode(), None),
     "undeclared_latin_1": lambda: _with_bytes("Grün^Åsa".encode("latin-1"), None),
