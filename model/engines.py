@@ -53,7 +53,7 @@ class Inferer(SimpleInferer):
 def computes_bf16(device: torch.device) -> bool:
     """Return whether the device multiplies in bfloat16 itself; emulated it is slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 

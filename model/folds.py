@@ -111,7 +111,10 @@ def fold_split(
     if fold not in fold_of.values():
         raise ValueError(f"no film is in fold {fold}, there are {sorted(set(fold_of.values()))}")
     inner = dataclasses.replace(config, test_fraction=0.0, held_out_sources=(), calibration_sources=())
-    others = [film for film in films if fold_of.get(film.path, fold) != fold]
+    units = group_units(films).tolist()
+    tested = {unit for film, unit in zip(films, units, strict=True) if fold_of.get(film.path) == fold}
+    # Films that are left out have no fold, but they still join the others.
+    others = [film for film, unit in zip(films, units, strict=True) if unit not in tested]
     subset_of = split_films(others, inner, seed)
     return subset_of | {path: "test" for path, number in fold_of.items() if number == fold}
 

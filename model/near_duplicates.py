@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dicom_io.errors import CxrError
+from model.predict import MIN_SIDE_PX
 from model.transforms import load_film
 
 SIDE = 16
@@ -21,7 +22,6 @@ MOST_BITS = 14
 """Hashes that differ in at most so many of 256 bits belong to one film, as a rule."""
 BLOCK = 512
 """Rows of the table of pairs that are compared at once."""
-SMALLEST_PX = 16
 
 Hashes = NDArray[np.uint64]
 
@@ -55,8 +55,8 @@ def look_at(path: Path) -> Look:
     except CxrError as error:
         return Look(str(error), (0,) * WORDS)
     rows, columns = image_HW.shape
-    if min(rows, columns) < SMALLEST_PX:
-        return Look(f"{rows} x {columns} pixels, expected at least {SMALLEST_PX} a side", (0,) * WORDS)
+    if min(rows, columns) < MIN_SIDE_PX:
+        return Look(f"{rows} x {columns} pixels, expected at least {MIN_SIDE_PX} a side", (0,) * WORDS)
     if not np.isfinite(image_HW).all():
         return Look("a grey value is no finite number", (0,) * WORDS)
     if float(np.ptp(image_HW)) == 0:

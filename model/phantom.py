@@ -1,7 +1,8 @@
 """``python -m model.phantom``: films that no patient is in, to try everything on a machine without data.
 
-They look like a chest from afar: two dark lungs with ribs, a heart, a diaphragm, a spine. Pneumonia is one dense
-patch in one lung, COVID-19 several faint ones in the outer lower parts of both. Nothing medical follows from them.
+They look like a chest from afar: two dark lungs with ribs, a heart, a diaphragm, a spine. Pneumonia is one
+dense patch in one lung, COVID-19 several faint ones in the outer lower parts of both. Nothing medical
+follows from them.
 """
 
 import argparse

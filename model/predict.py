@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from dicom_io.errors import UnsupportedImage
 from model import probability
+from model.answers import covid_log_odds, head_probabilities
 from model.checkpoint import RELEASE, load_model
 from model.explain import raw_cam, scaled_cam
 from model.probability import Decision
@@ -87,6 +88,7 @@ class Predictor:
         model = load_model(folder or RELEASE)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._network = model.network.to(self._device)
+        self._config = model.config
         self._calibration = model.calibration
         self._transform = evaluation_transform(model.config.transforms)
         calibration = model.calibration
@@ -135,14 +137,17 @@ class Predictor:
             map_NHW = scaled_cam(raw_cam(self._network, features_NCHW, logits_NK), self.info.cam_scale)
             cam_NCHW = functional.interpolate(map_NHW[:, None], size=film_CHW.shape[1:], mode="bilinear")
         logits = logits_NK.double().cpu().numpy()
-        odds_N = probability.product_log_odds(logits)
+        odds_N = covid_log_odds(logits, self._config)
         p = float(probability.calibrated(odds_N, self._calibration)[0])
         return Prediction(
             probability=p,
             decision=probability.decide(p, self._calibration),
             cam_HW=cam_NCHW[0, 0].cpu().numpy(),
-            head_probabilities={
-                name: float(value)
-                for name, value in zip(self._network.head_names, probability.sigmoid(logits[0]), strict=True)
-            },
+            head_probabilities=dict(
+                zip(
+                    self._network.head_names,
+                    head_probabilities(logits, self._config)[0].tolist(),
+                    strict=True,
+                )
+            ),
         )

@@ -1,5 +1,6 @@
-"""What a run tells while it trains: a table, lines of JSON, TensorBoard, MLflow if it is there, two curves."""
+"""What a run tells while it trains: a table, lines of JSON, TensorBoard, MLflow, and two curves."""
 
+import contextlib
 import csv
 import importlib
 import json
@@ -69,9 +70,10 @@ class RunLog:
             file.write(json.dumps(row) + "\n")
 
     def close(self) -> None:
-        """Draw the curves and let go of what is open."""
-        draw_curves(self.out)
-        self.writer.close()
+        """Let go of what is open."""
+        # A full disk has been told by then, in better words.
+        with contextlib.suppress(OSError):
+            self.writer.close()
         if self.mlflow is not None:
             self.mlflow.end_run()
 

@@ -56,8 +56,8 @@ def _split(config: Config, run: Run, films: list[data.Film]) -> dict[str, str]:
 
 
 def _asked(config: Config, films: list[data.Film], subset: str) -> list[data.Film]:
-    asked_N = (~np.isnan(data.targets(films, config))).any(axis=1)
-    asked = [film for film, heads in zip(films, asked_N, strict=True) if heads]
+    asked_NK = ~np.isnan(data.targets(films, config))
+    asked = [film for film, heads_K in zip(films, asked_NK, strict=True) if heads_K.any()]
     log.info("%s: %d films, %d more that no head asks", subset, len(asked), len(films) - len(asked))
     if not asked:
         raise ValueError(f"no film is left for {subset}: {data.EXPECTED}")

@@ -11,6 +11,7 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
+from monai.handlers.tensorboard_handlers import TensorBoardStatsHandler
 from monai.handlers.validation_handler import ValidationHandler
 
 from model import calibrate, checkpoint
@@ -22,7 +23,7 @@ from model.network import FilmNetwork, build_network, load_imagenet
 from model.provenance import CODE_SHA256, describe, load_backbone
 from model.recorder import BEST, STATE, Recorder
 from model.run import Run
-from model.runlog import RunLog
+from model.runlog import RunLog, draw_curves
 from model.sampling import BalancedSampler, epoch_seed
 from model.subsets import SPLIT, Subsets, choose_films
 
@@ -107,22 +108,31 @@ def fit(config: Config, run: Run, films: Subsets) -> tuple[FilmNetwork | None, i
     )
     if run.stop_after is not None:
         trainer.add_event_handler(Events.EPOCH_COMPLETED(once=run.stop_after), trainer.terminate)
-    if leads:
+    if runlog is not None:
+        steps = TensorBoardStatsHandler(runlog.writer, epoch_log=False, output_transform=loss_of)
+        steps.attach(trainer)
         # On a terminal alone; elsewhere each epoch leaves a line.
         bar = ProgressBar(persist=False, disable=None)
-        bar.attach(trainer, output_transform=lambda output: {"loss": output["loss"]})
+        bar.attach(trainer, output_transform=lambda output: {"loss": loss_of(output)})
     try:
         if not ended and trainer.state.epoch < config.schedule.epochs:
             trainer.run()
     finally:
         if runlog is not None:
             runlog.close()
+    if leads:
+        draw_curves(run.out)
     stopped = run.stop_after is not None and trainer.state.epoch == run.stop_after < config.schedule.epochs
     if stopped or not leads:
         return None, recorder.best_epoch
     best = build_network(config)
     checkpoint.load_weights(run.out / BEST, best)
     return best.to(next(network.parameters()).device), recorder.best_epoch
+
+
+def loss_of(output: dict[str, Any]) -> float:
+    """Return the loss of an iteration, as MONAI's trainer stores it."""
+    return float(output["loss"].detach())
 
 
 def start_network(config: Config, run: Run) -> FilmNetwork:

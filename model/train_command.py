@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 
 CLASSES = {"binary": "one-head", "three-class": "three-class"}
 WITHOUT_DATA = """no --data was given. It is one of
-  - a manifest: a CSV file with the columns path,label and, where known, patient_id,source,view,age_group,group
+  - a manifest: a CSV file with the columns path,label and, where known, patient_id,source,view,age_group,
+    group
   - a folder with a folder of films per label: covid, pneumonia, normal, other, negative
   - a folder of DICOM files, with --labels FILE
 docs/data.md names public data sets, and the command that turns each into a manifest. To see everything work
@@ -37,6 +38,8 @@ on a machine without any, let phantoms be drawn:
   python -m model.phantom --out phantoms
   python -m model.train --preset teaching --data phantoms/manifest.csv --out run --report run/report
 """
+FILMS = "films"
+"""Link to the folder of films that have no manifest."""
 DRY_FILMS = 24
 """Most films of a label and subset in a dry run."""
 COMMON = {
@@ -49,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     made = argparse.ArgumentParser(
         prog="python -m model.train",
-        description="Train a model on films, calibrate it and write its folder. For research and teaching only.",
+        description="Train a model on films, calibrate it, write its folder. For research and teaching only.",
     )
     films = made.add_argument_group("films")
     films.add_argument("--data", type=Path, metavar="PATH", help=data.EXPECTED + "; or a folder per label")
@@ -112,6 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return carry_out(options, config, run)
     except (OSError, ValueError, CxrError, ModuleNotFoundError) as error:
         given.exit(2, f"{given.prog}: {error}\n")
+    except KeyboardInterrupt:
+        given.exit(130, f"{given.prog}: interrupted; --resume goes on after the last whole epoch\n")
 
 
 @contextmanager
@@ -145,33 +150,46 @@ def prepare(options: argparse.Namespace, out: Path, arguments: Sequence[str]) ->
     config = configure(options)
     manifest = options.data
     if manifest.is_dir():
-        films = (
-            dicom_tree(manifest, options.labels)
-            if options.labels
-            else folder_per_class(manifest, config.data.labels)
-        )
-        config = replace(config, data=replace(config.data, folder=str(manifest)))
-        manifest = out / "manifest.csv"
-        if idist.get_rank() == 0:
-            write_manifest(manifest, films)
-        idist.barrier()
-    command = shlex.join(["python", "-m", "model.train", *arguments])
-    # A stored model tells how it was made, not where its maker keeps the files.
-    places = {
-        "data": "PATH",
-        "out": "DIR",
-        "split": "SPLIT",
-        "folds": "FOLDS",
-        "init": "MODEL",
-        "report": "REPORT",
-    }
-    for option, name in places.items():
-        path = getattr(options, option)
-        command = command.replace(str(path), name) if path else command
+        manifest = manifest_of_folder(options, out, config)
     return config, Run(
-        manifest, out, options.split, options.resume, command, options.folds, options.fold,
+        manifest, out, options.split, options.resume, told(options, arguments), options.folds, options.fold,
         options.stop_after, options.init, options.mlflow,
     )  # fmt: skip
+
+
+def told(options: argparse.Namespace, arguments: Sequence[str]) -> str:
+    """Return the command line as a model tells it: how it was made, not where its maker keeps the files."""
+    names = {str(value): name.upper() for name, value in vars(options).items() if isinstance(value, Path)}
+    names |= {str(options.data): "PATH", str(options.out): "DIR"}
+    if options.mlflow:
+        names[options.mlflow] = "URI"
+
+    def plain(argument: str) -> str:
+        option, equals, value = argument.partition("=")
+        return f"{option}={names[value]}" if equals and value in names else names.get(argument, argument)
+
+    return shlex.join(["python", "-m", "model.train", *map(plain, arguments)])
+
+
+def manifest_of_folder(options: argparse.Namespace, out: Path, config: Config) -> Path:
+    """Write the manifest of the films in a folder into `out`, with a link beside it, and return it.
+
+    So every command works on it as on any manifest, and no path of this machine enters split or model.
+    """
+    folder: Path = options.data
+    manifest = out / "manifest.csv"
+    if idist.get_rank() == 0:
+        films = (
+            dicom_tree(folder, options.labels)
+            if options.labels
+            else folder_per_class(folder, config.data.labels)
+        )
+        link = out / FILMS
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder.resolve(), target_is_directory=True)
+        write_manifest(manifest, [replace(film, path=f"{FILMS}/{film.path}") for film in films])
+    idist.barrier()
+    return manifest
 
 
 def configure(options: argparse.Namespace) -> Config:
@@ -218,7 +236,7 @@ def carry_out(options: argparse.Namespace, config: Config, run: Run) -> int:
         return 0
     report = run.out / "report" if options.dry_run else options.report
     if report is not None:
-        evaluate(config, run, report)
+        evaluate(run, report)
     if options.dry_run:
         log.info("dry run passed: two batches, calibration, model folder and report; nothing was kept")
     else:
@@ -246,14 +264,17 @@ def report_checks(config: Config, run: Run, cache: Path | None) -> None:
         raise ValueError(f"{'; '.join(report.errors)}, see {run.out / 'checks.json'}")
 
 
-def evaluate(config: Config, run: Run, out: Path) -> None:
+def evaluate(run: Run, out: Path) -> None:
     """Score the test films by `model.evaluate`, as its command would."""
-    from model.checkpoint import load_model
-    from model.evaluate import Request, print_report
-    from model.evaluate import evaluate as score
+    from model import evaluate as scorer
 
-    model = load_model(run.out / "model")
-    print_report(score(model, Request(run.manifest, run.out / SPLIT), out))
+    # Without test films the others are better than no report; the report says which they are.
+    subsets = set(data.read_split(run.out / SPLIT).values())
+    subset = "test" if "test" in subsets else "validation"
+    scorer.main([
+        "--model", str(run.out / "model"), "--data", str(run.manifest), "--split", str(run.out / SPLIT),
+        "--subset", subset, "--out", str(out),
+    ])  # fmt: skip
 
 
 def reduced(config: Config, run: Run) -> tuple[Config, Run]:

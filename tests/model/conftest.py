@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.checkpoint import Calibration, Model, save_model
+from model.checkpoint import Calibration, Model, load_model, save_model
 from model.config import Config, DataConfig, HeadConfig, NetworkConfig, ScheduleConfig, TransformConfig
 from model.network import FilmNetwork, build_network
 
@@ -126,6 +126,23 @@ def model_folder(
 
 
 @pytest.fixture(scope="session")
+def known_model(small_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A model of random weights, read from disk, that knows which sources trained and calibrated it."""
+    torch.manual_seed(1)
+    network = build_network(small_config).eval()
+    torch.nn.init.uniform_(network.heads.weight, -0.01, 0.03)
+    calibration = Calibration(
+        slope=0.8, intercept=1.3, threshold=0.5, band_low=0.4, band_high=0.6, prevalence_training=0.45,
+        prevalence_assumed=0.45, cam_scale=0.5, films=10, method="made up for a test", alpha_covid=0.1,
+        alpha_rest=0.25,
+    )  # fmt: skip
+    films = {"train": {"nih:normal": 9}, "validation": {"nih:pneumonia": 1}}
+    folder = tmp_path_factory.mktemp("known") / "model"
+    save_model(folder, Model(small_config, calibration, network, "", {"films": films}))
+    return load_model(folder)
+
+
+@pytest.fixture(scope="session")
 def tiny_config() -> Config:
     """Two questions on a network that learns an epoch in a moment, with all that can be random."""
     return Config(
@@ -135,3 +152,9 @@ def tiny_config() -> Config:
         transforms=TransformConfig(film_px=32, input_px=32),
         schedule=ScheduleConfig(epochs=4, steps=2, batch=8, workers=0, balance=("source", "view")),
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Threads that wait for each other cost more than they save on networks as small as these."""
+    torch.set_num_threads(1)

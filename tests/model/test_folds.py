@@ -1,0 +1,109 @@
+"""Folds part no patient and no group, hold their share of every class, and are kept in a file."""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model import data
+from model.config import LABELS, DataConfig
+from model.folds import main
+from model.manifest import Film
+
+films = st.lists(
+    st.builds(
+        Film,
+        path=st.uuids().map(str),
+        label=st.sampled_from(LABELS),
+        patient_id=st.sampled_from(["", "p1", "p2", "p3", "p4", "p5"]),
+        source=st.sampled_from(["a", "b"]),
+        view=st.sampled_from(["PA", "L"]),
+        group=st.sampled_from(["", "g1", "g2", "g3", "g4", "g5", "g6"]),
+    ),
+    min_size=4,
+    max_size=40,
+    unique_by=lambda film: film.path,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(films, st.integers(2, 5), st.integers(0, 3))
+def test_folds_never_part_a_patient_or_a_group(drawn: list[Film], k: int, seed: int) -> None:
+    if len(set(data.group_units(drawn).tolist())) < k:
+        return
+    fold_of = data.folds(drawn, k, seed)
+
+    kept, _ = data.leave_out(drawn, DataConfig())
+    assert set(fold_of) == {film.path for film in kept}
+    assert set(fold_of.values()) <= set(range(k))
+    seen: dict[int, set[int]] = defaultdict(set)
+    for film, unit in zip(drawn, data.group_units(drawn), strict=True):
+        if film.path in fold_of:
+            seen[int(unit)].add(fold_of[film.path])
+    assert all(len(numbers) == 1 for numbers in seen.values())
+
+
+@settings(max_examples=50, deadline=None)
+@given(films, st.integers(0, 3))
+def test_the_split_of_a_fold_tests_it_alone_and_parts_nothing(drawn: list[Film], seed: int) -> None:
+    if len(set(data.group_units(drawn).tolist())) < 2:
+        return
+    fold_of = data.folds(drawn, 2, seed)
+    config = DataConfig(test_fraction=0.3)
+    if 0 not in fold_of.values():
+        return
+
+    subset_of = data.fold_split(drawn, fold_of, 0, config, seed)
+
+    assert {path for path, subset in subset_of.items() if subset == "test"} == {
+        path for path, fold in fold_of.items() if fold == 0
+    }
+    assert set(subset_of) == set(fold_of)
+    data.check_split(drawn, subset_of, config)
+
+
+def test_folds_hold_their_share_of_every_class_also_with_patients_of_many_films() -> None:
+    many = [Film(f"{n}", "covid" if n % 5 == 0 else "normal", f"p{n // 3}", "a") for n in range(900)]
+
+    fold_of = data.folds(many, 5, 0)
+
+    for label, films_of_label in Counter(film.label for film in many).items():
+        counts = Counter(fold_of[film.path] for film in many if film.label == label)
+        assert max(counts.values()) - min(counts.values()) <= 3, (label, counts)
+        assert sum(counts.values()) == films_of_label
+
+
+def test_folds_depend_on_their_seed_alone() -> None:
+    many = [Film(str(n), "covid") for n in range(50)]
+
+    assert data.folds(many, 5, 1) == data.folds(many, 5, 1)
+    assert data.folds(many, 5, 1) != data.folds(many, 5, 2)
+
+
+@pytest.mark.parametrize("name", ["folds.csv", "folds.csv.gz"])
+def test_a_fold_file_can_be_given_back(name: str, tmp_path: Path) -> None:
+    fold_of = {"a, with comma.png": 0, "b.png": 4}
+    data.write_folds(tmp_path / name, fold_of)
+
+    assert data.read_folds(tmp_path / name) == fold_of
+
+
+def test_a_fold_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folds.csv").write_text("path,fold\na.png,first\n")
+
+    with pytest.raises(ValueError, match="folds are numbers from 0"):
+        data.read_folds(tmp_path / "folds.csv")
+
+
+def test_more_folds_than_patients_are_refused() -> None:
+    with pytest.raises(ValueError, match="fewer patients or groups than 3 folds"):
+        data.folds([Film("a", "covid", "p"), Film("b", "covid", "p"), Film("c", "covid")], 3, 0)
+
+
+def test_the_command_writes_folds(families: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--data", str(families), "--out", str(tmp_path / "folds.csv"), "--folds", "7"]) == 0
+
+    assert set(data.read_folds(tmp_path / "folds.csv").values()) == set(range(7))
+    assert "fold 6: 12 films" in capsys.readouterr().out

@@ -1,0 +1,246 @@
+"""Films come from a folder per label, a tree of DICOM files or a public data set as it is downloaded."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from dicom_io.pixels import read_pixels
+from model import manifests
+from model.config import LABELS
+from model.manifest import read_manifest
+from model.phantom import LABELS as PHANTOM_LABELS
+from model.phantom import draw, main
+from model.sources import dicom_tree, folder_per_class
+from model.transforms import load_film
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((draw("normal", 0, side_px=32) * 255).astype(np.uint8)).save(path)
+
+
+def table(path: Path, *rows: dict[str, str]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def dicom(path: Path, patient: str, view: str = "") -> Dataset:
+    film = Dataset()
+    film.SOPClassUID, film.SOPInstanceUID = ComputedRadiographyImageStorage, generate_uid()
+    film.StudyInstanceUID, film.SeriesInstanceUID = generate_uid(), generate_uid()
+    film.PatientID, film.ViewPosition, film.Modality = patient, view, "CR"
+    film.Rows = film.Columns = 64
+    film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
+    film.BitsAllocated, film.BitsStored, film.HighBit, film.PixelRepresentation = 16, 12, 11, 0
+    film.PixelData = (draw("covid", 1, side_px=64) * 4095).astype(np.uint16).tobytes()
+    film.file_meta = FileMetaDataset()
+    film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    path.parent.mkdir(parents=True, exist_ok=True)
+    film.save_as(path, enforce_file_format=True)
+    return film
+
+
+def test_a_folder_per_label_is_read_whatever_its_case(tmp_path: Path) -> None:
+    picture(tmp_path / "COVID" / "deep" / "b.png")
+    picture(tmp_path / "normal" / "a.jpg")
+    dicom(tmp_path / "normal" / "without-ending", "p")
+    (tmp_path / "normal" / "notes.txt").write_text("no film")
+
+    films = folder_per_class(tmp_path, LABELS)
+
+    assert [(film.path, film.label) for film in films] == [
+        ("COVID/deep/b.png", "covid"),
+        ("normal/a.jpg", "normal"),
+        ("normal/without-ending", "normal"),
+    ]
+    assert load_film(tmp_path / films[2].path).shape == (64, 64)
+
+
+def test_a_folder_named_after_no_label_is_an_error(tmp_path: Path) -> None:
+    picture(tmp_path / "influenza" / "a.png")
+
+    with pytest.raises(ValueError, match=r"influenza.*named after no label"):
+        folder_per_class(tmp_path, LABELS)
+
+
+@pytest.mark.parametrize("key", ["path", "sop_instance_uid", "study_instance_uid", "patient_id"])
+def test_a_tree_of_dicom_files_takes_its_labels_from_a_table(key: str, tmp_path: Path) -> None:
+    film = dicom(tmp_path / "study" / "IM0001", "p1", "AP")
+    dicom(tmp_path / "study" / "IM0002", "p2")
+    value = {
+        "path": "study/IM0001",
+        "sop_instance_uid": film.SOPInstanceUID,
+        "study_instance_uid": film.StudyInstanceUID,
+        "patient_id": "p1",
+    }[key]
+    table(tmp_path / "labels.csv", {key: value, "label": "covid"})
+
+    (found,) = dicom_tree(tmp_path, tmp_path / "labels.csv")
+
+    assert (found.path, found.label, found.patient_id, found.view) == ("study/IM0001", "covid", "p1", "AP")
+    # As the worker reads the same film.
+    np.testing.assert_array_equal(load_film(tmp_path / found.path), read_pixels(film))
+
+
+def test_a_table_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    table(
+        tmp_path / "labels.csv",
+        {"patient_id": "p1", "label": "covid"},
+        {"patient_id": "p1", "label": "normal"},
+    )
+
+    with pytest.raises(ValueError, match="a patient_id has two labels"):
+        dicom_tree(tmp_path, tmp_path / "labels.csv")
+
+
+def test_a_table_without_a_key_is_refused(tmp_path: Path) -> None:
+    table(tmp_path / "labels.csv", {"name": "x", "label": "covid"})
+
+    with pytest.raises(ValueError, match="expected the column label and one of"):
+        dicom_tree(tmp_path, tmp_path / "labels.csv")
+
+
+# Public data sets, each laid out as it is downloaded
+
+
+def radiography(root: Path) -> None:
+    for folder in ("COVID", "Normal", "Lung_Opacity", "Viral Pneumonia"):
+        picture(root / folder / "images" / f"{folder}-1.png")
+        picture(root / folder / "masks" / f"{folder}-1.png")
+
+
+def cohen(root: Path) -> None:
+    row = {
+        "patientid": "7",
+        "age": "60",
+        "view": "PA",
+        "modality": "X-ray",
+        "folder": "images",
+        "license": "CC0",
+    }
+    rows = [
+        row | {"finding": "Pneumonia/Viral/COVID-19", "filename": "a.jpg"},
+        row | {"finding": "Pneumonia/Bacterial", "filename": "b.jpg", "view": "AP Supine"},
+        row | {"finding": "No Finding", "filename": "c.jpg", "age": "9"},
+        row | {"finding": "todo", "filename": "d.jpg", "view": "L"},
+        row | {"finding": "Tuberculosis", "filename": "e.jpg"},
+        row | {"finding": "Pneumonia", "filename": "ct.jpg", "modality": "CT", "view": "Axial"},
+        row | {"finding": "Pneumonia", "filename": "lost.jpg"},
+    ]
+    table(root / "metadata.csv", *rows)
+    for name in "abcde":
+        picture(root / "images" / f"{name}.jpg")
+
+
+def rsna(root: Path) -> None:
+    classes = {"p1": "Lung Opacity", "p2": "Normal", "p3": "No Lung Opacity / Not Normal"}
+    table(
+        root / "stage_2_detailed_class_info.csv",
+        *({"patientId": name, "class": kind} for name, kind in (*classes.items(), ("p1", "Lung Opacity"))),
+    )
+    for name in classes:
+        dicom(root / "stage_2_train_images" / f"{name}.dcm", name)
+
+
+def hannover(root: Path) -> None:
+    table(root / "data.csv", {"patient_id": "04", "image_id": "b3", "projection": "ap"})
+    picture(root / "png" / "b3.png")
+
+
+def darkcovidnet(root: Path) -> None:
+    picture(root / "X-Ray Image DataSet" / "Covid-19" / "x.png")
+    picture(root / "X-Ray Image DataSet" / "No_findings" / "00001280_004.png")
+    picture(root / "X-Ray Image DataSet" / "Pneumonia" / "00000061_012.png")
+
+
+def folders(root: Path) -> None:
+    picture(root / "covid" / "a.png")
+
+
+EXPECTED = {
+    radiography: [
+        ("covid", "", "unknown"),
+        ("normal", "", "unknown"),
+        ("pneumonia", "", "unknown"),
+        ("pneumonia", "", "child"),
+    ],
+    cohen: [
+        ("covid", "cohen-7", "unknown"),
+        ("pneumonia", "cohen-7", "unknown"),
+        ("normal", "cohen-7", "child"),
+        ("unlabelled", "cohen-7", "unknown"),
+        ("other", "cohen-7", "unknown"),
+    ],
+    rsna: [
+        ("pneumonia", "rsna-p1", ""),
+        ("normal", "rsna-p2", ""),
+        ("other", "rsna-p3", ""),
+    ],
+    hannover: [("covid", "hannover-04", "")],
+    darkcovidnet: [
+        ("covid", "", ""),
+        ("pneumonia", "nih14-00000061", ""),
+        ("normal", "nih14-00001280", ""),
+    ],
+    folders: [("covid", "", "")],
+}
+
+
+@pytest.mark.parametrize("lay_out", EXPECTED, ids=lambda lay_out: lay_out.__name__)
+def test_a_public_data_set_becomes_a_manifest(lay_out: object, tmp_path: Path) -> None:
+    lay_out(tmp_path)  # type: ignore[operator]
+
+    assert manifests.main([lay_out.__name__, str(tmp_path)]) == 0  # type: ignore[attr-defined]
+
+    films = read_manifest(tmp_path / "manifest.csv", LABELS)
+    assert [(film.label, film.patient_id, film.age_group) for film in films] == EXPECTED[lay_out]  # type: ignore[index]
+    assert all((tmp_path / film.path).is_file() for film in films)
+
+
+def test_every_data_set_is_tested_and_documented() -> None:
+    assert {lay_out.__name__ for lay_out in EXPECTED} == set(manifests.DATASETS)
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    assert all(f"python -m model.manifests {name} " in text for name in manifests.DATASETS)
+
+
+def test_a_folder_that_holds_another_data_set_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, message in (("cohen", "no metadata.csv"), ("darkcovidnet", "no film of darkcovidnet")):
+        with pytest.raises(SystemExit) as ended:
+            manifests.main([name, str(tmp_path)])
+        assert ended.value.code == 2
+        assert message in capsys.readouterr().err
+
+
+# Phantoms
+
+
+def test_a_phantom_depends_on_its_arguments_alone_and_classes_look_different() -> None:
+    films = {label: draw(label, 3) for label in PHANTOM_LABELS}
+
+    np.testing.assert_array_equal(draw("covid", 3), films["covid"])
+    assert not np.array_equal(draw("covid", 4), films["covid"])
+    lungs = {label: film[100:200].mean() for label, film in films.items()}
+    assert lungs["normal"] < lungs["covid"]
+    assert lungs["normal"] < lungs["pneumonia"]
+    assert films["covid"].dtype == np.float32
+    assert 0 <= films["covid"].min() < films["covid"].max() <= 1
+
+
+def test_the_command_draws_films_of_every_class_with_patients(tmp_path: Path) -> None:
+    assert main(["--out", str(tmp_path), "--films", "12"]) == 0
+
+    films = read_manifest(tmp_path / "manifest.csv", LABELS)
+    assert [film.label for film in films] == ["covid"] * 2 + ["pneumonia"] * 2 + ["normal"] * 2 + [
+        "covid"
+    ] * 2 + ["pneumonia"] * 2 + ["normal"] * 2
+    assert len({film.patient_id for film in films}) == 6
+    assert load_film(tmp_path / films[0].path).shape == (256, 256)

@@ -1,0 +1,193 @@
+"""The command says what it needs, tries everything in a dry run, and takes films as they lie in folders."""
+
+import csv
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from parts import ROOT
+from PIL import Image
+
+from model import data
+from model.checkpoint import load_model
+from model.config import Config, to_dict
+from model.phantom import write_phantoms
+from model.train import main
+from model.train_command import configure, parser
+
+SMALL = ("--preset", "teaching", "--film-px", "32", "--input-px", "32", "--epochs", "1", "--steps", "2")
+SMALL += ("--batch", "8")
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantoms(tmp_path_factory.mktemp("phantoms"), 120)
+
+
+def said_at_the_end(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_without_data_the_command_says_what_to_get_and_how_to_make_phantoms(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = said_at_the_end([], capsys)
+
+    assert "path,label" in said
+    assert "docs/data.md" in said
+    assert "python -m model.phantom --out phantoms" in said
+
+
+def test_a_folder_of_films_per_label_trains_and_its_report_comes_with_it(
+    phantoms: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(phantoms.parent, tmp_path / "films", ignore=shutil.ignore_patterns("*.csv"))
+    out = tmp_path / "run"
+
+    keep = ["--cache", str(tmp_path / "looks.json"), "--report", str(tmp_path / "report")]
+    code = main(["--data", str(tmp_path / "films"), "--out", str(out), *SMALL, *keep])
+
+    assert code == 0
+    assert (tmp_path / "report" / "metrics.json").is_file()
+    assert (out / "curves.png").is_file()
+    assert json.loads((out / "checks.json").read_text())["films"] == 120
+    model = load_model(out / "model")
+    assert str(tmp_path) not in json.dumps(model.provenance)
+    subset_of = data.read_split(out / "model" / "split.csv.gz")
+    assert all(path.startswith("films/") and not Path(path).is_absolute() for path in subset_of)
+
+
+def test_a_dry_run_tries_everything_and_keeps_nothing(
+    phantoms: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = set(tmp_path.rglob("*"))
+
+    with caplog.at_level("INFO"):
+        code = main(["--data", str(phantoms), "--out", str(tmp_path / "run"), "--dry-run", *SMALL])
+
+    assert code == 0
+    assert "dry run passed" in caplog.text
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_an_unreadable_film_stops_the_command_before_training(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(phantoms.parent, tmp_path / "films")
+    (tmp_path / "films" / "covid" / "00000.png").write_bytes(b"no picture")
+    Image.fromarray(np.zeros((1, 1), np.uint8)).save(tmp_path / "films" / "normal" / "00004.png")
+
+    manifest, cache = tmp_path / "films" / "manifest.csv", tmp_path / "looks.json"
+    said = said_at_the_end(
+        ["--data", str(manifest), "--out", str(tmp_path / "run"), *SMALL, "--cache", str(cache)], capsys
+    )
+
+    assert "2 films cannot be used" in said
+    unreadable = json.loads((tmp_path / "run" / "checks.json").read_text())["unreadable"]
+    assert "1 x 1 pixels" in unreadable["normal/00004.png"]
+    assert not (tmp_path / "run" / "metrics.csv").exists()
+
+
+def test_an_empty_class_is_named(phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = list(csv.DictReader(phantoms.read_text().splitlines()))
+    path = phantoms.parent / "healthy.csv"
+    path.write_text(
+        "path,label\n" + "".join(f"{r['path']},{r['label']}\n" for r in rows if r["label"] != "covid")
+    )
+
+    said = said_at_the_end(["--data", str(path), "--out", str(tmp_path), *SMALL, "--no-check"], capsys)
+
+    assert "class covid is empty: no training film answers yes to head covid" in said
+
+
+def test_mlflow_that_is_not_installed_is_said(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if importlib.util.find_spec("mlflow"):
+        pytest.skip("MLflow is installed here")
+
+    options = [*SMALL, "--no-check", "--mlflow", "runs"]
+    said = said_at_the_end(["--data", str(phantoms), "--out", str(tmp_path), *options], capsys)
+
+    assert "MLflow is not installed" in said
+
+
+def test_a_contact_sheet_shows_films_plain_and_changed(phantoms: Path, tmp_path: Path) -> None:
+    assert main(["--data", str(phantoms), "--contact-sheet", str(tmp_path / "sheet.png"), *SMALL]) == 0
+
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        grey_HW = np.asarray(sheet)
+    assert grey_HW.shape == (6 * 36, 8 * 36)
+    tiles = [grey_HW[:32, 36 * column : 36 * column + 32] for column in range(8)]
+    assert len({tile.tobytes() for tile in tiles}) == 8
+
+
+def test_options_change_the_preset() -> None:
+    config = configure(
+        parser().parse_args(["--classes", "three-class", "--network", "resnet18", "--precision", "bf16"])
+    )
+
+    assert config.head_names == ("covid", "pneumonia", "no_finding")
+    assert (config.network.name, config.network.pretrained) == ("resnet18", False)
+    assert config.schedule.precision == "bf16"
+    with pytest.raises(ValueError, match="one of --config, --preset and --classes"):
+        configure(parser().parse_args(["--classes", "binary", "--preset", "teaching"]))
+
+
+def test_a_network_of_ones_own_trains_from_its_file(phantoms: Path, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "own-network.md").read_text()
+    (tmp_path / "my_net.py").write_text(text.split("```python\n")[1].split("```")[0])
+    own = ["--network-file", str(tmp_path / "my_net.py"), "--network", "my-net", "--no-check"]
+
+    assert main(["--data", str(phantoms), "--out", str(tmp_path / "run"), *SMALL, *own]) == 0
+
+    assert load_model(tmp_path / "run" / "model").config.network.name == "my-net"
+
+
+def test_two_processes_train_one_model(families: Path, tiny_config: Config, tmp_path: Path) -> None:
+    short = replace(tiny_config, schedule=replace(tiny_config.schedule, epochs=2))
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(short)))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    command += ["--master_addr", "127.0.0.1", "--master_port", str(port), "-m", "model.train", "--no-check"]
+    command += [
+        "--data",
+        str(families),
+        "--out",
+        str(tmp_path / "run"),
+        "--config",
+        str(tmp_path / "config.json"),
+    ]
+
+    ran = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    # Both processes take every step together, and one of them writes.
+    assert [(row["epoch"], row["steps"], row["processes"]) for row in rows] == [
+        ("1", "2", "2"),
+        ("2", "4", "2"),
+    ]
+    assert load_model(tmp_path / "run" / "model").provenance["epoch"] in (1, 2)
+    assert ran.stderr.count("epoch 2:") == 1
