@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from builders import build_secondary_capture
+from parts import free_port
 from rows import Analysed, analyse, change, delivery, image, now
 from scripted_pacs import KEEP_AND_ABORT, ScriptedPacs
 from scripted_web import DROP, ScriptedWeb
@@ -17,6 +18,7 @@ from worker import database
 from worker.context import Context
 from worker.delivery import deliver
 from worker.queries import commitments
+from worker.receiver import Receiver
 from worker.settings import Destination
 from worker.states import DeliveryState, ImageState
 from worker.tables import Commitment, Delivery
@@ -181,6 +183,28 @@ def test_a_class_that_cannot_be_committed_to_is_asked_about_for_a_day(
         deliver(context, delivery_id)
         assert hear(sqlite_engine, failed(pacs.asked[-1][0], made.uids[0], 0x0122))
     assert delivery(sqlite_engine, delivery_id).state == state
+
+
+@pytest.mark.usefixtures("own_process_settings")
+def test_an_answer_on_an_association_of_the_destinations_own_is_heard_by_the_listener(
+    make_context: MakeContext, sqlite_engine: Engine
+) -> None:
+    """It calls our port in the role of the SCP, and has committed to the first of two objects alone."""
+    port = free_port()
+    with ScriptedPacs.running(commits_at_once=False) as pacs:
+        more = {"listener": {"port": port}, "sender": ({"aet": "PACS", "host": "127.0.0.1"},)}
+        context, made = site(make_context, sqlite_engine, pacs, results=2, **more)
+        pacs.not_committed[made.uids[1]] = 0x0112
+        for delivery_id in made.delivery_ids:
+            deliver(context, delivery_id)
+        listener = Receiver(context.settings, sqlite_engine, lambda: None).listener()
+        listener.start()
+        try:
+            assert [pacs.report(port, pacs.information(question)) for question in (0, 1)] == [0, 0]
+        finally:
+            listener.stop()
+    states = [delivery(sqlite_engine, delivery_id).state for delivery_id in made.delivery_ids]
+    assert states == [DeliveryState.CONFIRMED, DeliveryState.DUE]
 
 
 def test_a_failure_that_answers_an_older_question_changes_nothing(
