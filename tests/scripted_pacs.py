@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from pydicom import Dataset, dcmread
 from pynetdicom import AE, build_role, evt
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     BasicTextSRStorage,
     ComprehensiveSRStorage,
@@ -54,6 +55,8 @@ class ScriptedPacs:
     find_status: int = 0x0000
     comment: str = ""
     abort_when_accepted: bool = False
+    breaks_mid_object: bool = False
+    """Whether the connection is cut after the third piece of an object."""
     hold: Event | None = None
     """When set to an event, each C-STORE waits for it."""
     queries: bool = True
@@ -78,6 +81,8 @@ class ScriptedPacs:
     finds: list[str] = field(default_factory=list)
     """SOP Instance UID of each C-FIND."""
     callers: list[str] = field(default_factory=list)
+    pieces: int = 0
+    """Of objects that arrived while `breaks_mid_object` was set."""
     port: int = 0
 
     aet = "PACS"
@@ -100,6 +105,7 @@ class ScriptedPacs:
             (evt.EVT_N_ACTION, pacs._commit),
             (evt.EVT_REQUESTED, pacs._requested),
             (evt.EVT_ACCEPTED, pacs._accepted),
+            (evt.EVT_PDU_RECV, pacs._piece_received),
         ]
         server = entity.start_server(
             ("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=pacs.tls
@@ -116,6 +122,13 @@ class ScriptedPacs:
     def _accepted(self, event: Any) -> None:
         if self.abort_when_accepted:
             event.assoc.abort()
+
+    def _piece_received(self, event: Any) -> None:
+        if not (self.breaks_mid_object and isinstance(event.pdu, P_DATA_TF)):
+            return
+        self.pieces += 1
+        if self.pieces == 3:
+            event.assoc.dul.socket.close()
 
     def _store(self, event: Any) -> int | Dataset:
         if self.hold is not None:

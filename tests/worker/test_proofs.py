@@ -286,6 +286,24 @@ def test_a_destination_that_cannot_be_asked_is_sent_it_again(
     assert len(pacs.stores) == 2
 
 
+def test_an_object_that_was_cut_in_the_middle_is_asked_for_and_sent_again(
+    make_context: MakeContext, sqlite_engine: Engine
+) -> None:
+    with ScriptedPacs.running(breaks_mid_object=True) as pacs:
+        context, made = site(make_context, sqlite_engine, pacs, proof="find")
+        deliver(context, made.delivery_ids[0])
+        found = delivery(sqlite_engine, made.delivery_ids[0])
+        assert (found.state, found.unanswered) == (DeliveryState.DUE, True)
+        assert "expected an answer to C-STORE, got none" in str(found.reason)
+        assert (pacs.stores, pacs.pieces) == ([], 3)
+
+        pacs.breaks_mid_object = False
+        make_due(sqlite_engine, made.delivery_ids[0])
+        deliver(context, made.delivery_ids[0])
+    assert delivery(sqlite_engine, made.delivery_ids[0]).state == DeliveryState.CONFIRMED
+    assert pacs.finds == made.uids * 2, "before the second send, and as its proof"
+
+
 # Duplicates
 
 
