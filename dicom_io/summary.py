@@ -147,7 +147,7 @@ def _draw_text(draw: ImageDraw.ImageDraw, context: ResultContext, highest: float
         draw.text((_MARGIN, top), label, fill=GREY, font=font(18), anchor="ls")
         fitted = fit(draw, text, width - _LABEL_WIDTH, 18)
         draw.text((_MARGIN + _LABEL_WIDTH, top), text, fill=WHITE, font=fitted, anchor="ls")
-        top += 31
+        top += 29
 
 
 def _rows(context: ResultContext, highest: float) -> Iterator[tuple[str, str]]:
@@ -157,8 +157,9 @@ def _rows(context: ResultContext, highest: float) -> Iterator[tuple[str, str]]:
     has_band = finding.band_high > finding.band_low
     yield "Decision", f"threshold {finding.threshold * 100:.1f} %, {band if has_band else 'no abstain band'}"
     yield "Model", f"{algorithm.name} {algorithm.version}, weights {algorithm.weights_sha256[:12]}"
-    lines = [line for line in algorithm.parameters if line.startswith(("calibration", "prevalence"))]
-    yield "Calibration", "; ".join(line.removeprefix("calibration: ") for line in lines) or "not stated"
+    for label in ("calibration", "prevalence"):
+        lines = [line for line in algorithm.parameters if line.startswith(label)]
+        yield label.capitalize(), "; ".join(line.removeprefix(label).lstrip(": ") for line in lines) or "not stated"
     yield "Map", describe_map(highest).removeprefix("Map: ")
     yield "Node", f"{context.device.node_id}, cxr-worker {context.device.software_version}"
     yield "Time", context.created_at.isoformat(sep=" ", timespec="seconds")
