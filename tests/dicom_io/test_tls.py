@@ -111,7 +111,7 @@ def test_an_older_version_and_a_weak_cipher_are_refused(listener: TlsFiles) -> N
     server = server_context(listener, require_client_certificate=False)
     weak = client_context(TlsFiles(ca=listener.ca))
     weak.maximum_version = ssl.TLSVersion.TLSv1_2
-    weak.set_ciphers("AES256-SHA256")
+    weak.set_ciphers("ECDHE-RSA-AES256-SHA384")
     assert "cipher suite" in handshake(server, calls_with(weak))
     assert server.minimum_version == ssl.TLSVersion.TLSv1_2
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
