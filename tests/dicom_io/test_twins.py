@@ -325,6 +325,22 @@ def test_a_heat_map_is_refused() -> None:
         read_pixels(ybr)
 
 
+@pytest.mark.parametrize(("sample", "refused"), [(1, True), (2, False)])
+def test_blue_counts_for_more_than_red_in_ybr(sample: int, refused: bool) -> None:
+    grey_HW = np.rint(phantom_HW() * 255).astype(np.uint8)
+    colour_HWC = np.stack([grey_HW, np.full_like(grey_HW, 128), np.full_like(grey_HW, 128)], axis=-1)
+    # 24 of 255: 0.167 of blue, 0.132 of red, on either side of the limit.
+    colour_HWC[::4, :, sample] += 24
+    capture = put_pixels(
+        build_secondary_capture(), colour_HWC, bits_stored=8, photometric_interpretation="YBR_FULL"
+    )
+    if refused:
+        with pytest.raises(UnsupportedImage, match="colour of their own"):
+            read_pixels(capture)
+    else:
+        assert read_pixels(capture).shape == grey_HW.shape
+
+
 def test_false_colours_of_a_palette_are_refused() -> None:
     stored_HW = np.rint(phantom_HW() * 255).astype(np.uint8)
     capture = put_pixels(
