@@ -4,6 +4,8 @@ import csv
 import importlib.util
 import json
 import os
+import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -191,3 +193,18 @@ def test_two_processes_train_one_model(families: Path, tiny_config: Config, tmp_
     ]
     assert load_model(tmp_path / "run" / "model").provenance["epoch"] in (1, 2)
     assert ran.stderr.count("epoch 2:") == 1
+
+
+def test_every_command_in_the_docs_is_understood() -> None:
+    texts = [(ROOT / "docs" / name).read_text() for name in ("training.md", "data.md", "own-network.md")]
+    commands = re.findall(r"-m model\.train ([^`\n]+)", "\n".join(texts))
+
+    assert len(commands) >= 15
+    for command in commands:
+        options = parser().parse_args(shlex.split(command))
+        assert options.data
+        assert options.out or options.dry_run or options.contact_sheet
+    told = "\n".join(texts)
+    offered = [action.option_strings[-1] for action in parser()._actions]
+    unknown = ("--help", "--steps", "--batch", "--seed", "--threads", "--no-check", "--cache")
+    assert [option for option in offered if option not in told and option not in unknown] == []
