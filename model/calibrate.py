@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import conformal
+from model.answers import covid_log_odds
 from model.checkpoint import Calibration
 from model.config import Config, DecisionConfig
-from model.data import Film, group_units
+from model.folds import group_units
+from model.manifest import Film
 from model.network import FilmNetwork
-from model.probability import Float64, calibrated, log_odds, mapped_log_odds, product_log_odds, sigmoid
+from model.probability import Float64, calibrated, log_odds, mapped_log_odds
 from model.scoring import score_films
 
 log = logging.getLogger(__name__)
@@ -181,28 +183,6 @@ def with_decision(
     )  # fmt: skip
 
 
-def shifted(calibration: Calibration, prevalence: float) -> Calibration:
-    """Return the calibration for another share of COVID-19; every film keeps its decision.
-
-    Raises
-    ------
-    ValueError
-        If `prevalence` does not lie between 0 and 1.
-    """
-    if not 0 < prevalence < 1:
-        raise ValueError(f"prevalence must lie between 0 and 1, is {prevalence}")
-    shift = float(log_odds(prevalence) - log_odds(calibration.prevalence_assumed))
-
-    def moved(p: float) -> float:
-        return float(sigmoid(log_odds(p) + shift)) if 0 < p < 1 else p
-
-    return dataclasses.replace(
-        calibration, intercept=calibration.intercept + shift, prevalence_assumed=prevalence,
-        threshold=moved(calibration.threshold), band_low=moved(calibration.band_low),
-        band_high=moved(calibration.band_high),
-    )  # fmt: skip
-
-
 def calibrate(network: FilmNetwork, config: Config, folder: Path, films: Sequence[Film]) -> Calibration:
     """Score the calibration films and return the calibration.
 
@@ -213,6 +193,6 @@ def calibrate(network: FilmNetwork, config: Config, folder: Path, films: Sequenc
     scores = score_films(network, config.transforms, folder, used)
     is_covid_N = np.array([film.label == config.data.covid_label for film in used], bool)
     where = f"the calibration part of {', '.join(sorted(sources))}" if sources else "the validation films"
-    odds_N = product_log_odds(scores.logits_NK)
+    odds_N = covid_log_odds(scores.logits_NK, config)
     scored = CalibrationFilms(odds_N, is_covid_N, scores.cam_top_N, group_units(used))
     return fit_calibration(scored, config.decision, where)

@@ -1,41 +1,39 @@
 """``python -m model.evaluate``: score a model on a manifest, with an interval for every figure."""
 
 import argparse
-import csv
-import json
+import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from dicom_io.errors import CxrError
-from model import data, metrics, plots, probability
+from model import answers, compare, probability
 from model.checkpoint import RELEASE, Model, load_model
 from model.config import config_sha256
-from model.metrics import Scored
-from model.scoring import Scores, score_films
+from model.curves import curves_of
+from model.evaluation_files import print_figures, write_files
+from model.evaluation_sets import evaluation_sets, units_of
+from model.fold_files import print_folds, write_fold_summary
+from model.folds import SUBSETS, read_split
+from model.manifest import EXPECTED, Film, leave_out, manifest_sha256, read_manifest
+from model.metrics import Units
+from model.plots import NOTE
+from model.predictions import Predictions, read_predictions
+from model.scoring import score_films
+from model.set_report import Evaluated, flat_figures, report_heads, report_set
 
 log = logging.getLogger(__name__)
 
-NORMAL = ("normal",)
-DISEASE = ("pneumonia", "other")
-RESEARCH_ONLY = "For research and teaching only, not for diagnosis."
 SPLIT = "split.csv.gz"
-PANELS = 6
-"""Most sets in a picture; the JSON holds all."""
-FEWEST = 10
-"""A set with fewer films in either class gets no picture."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be scored."""
+    """What is to be scored, and how it is to be shown."""
 
     manifest: Path
     """The manifest of films."""
@@ -43,233 +41,199 @@ class Request:
     """A split file; None scores every film."""
     subset: str = "test"
     """The subset of the split that is scored."""
+    against: Path | None = None
+    """Predictions of another model for the same manifest, to compare with."""
+    gallery: bool = True
+    """Whether the report shows the films that were judged worst."""
 
 
-def choose(model: Model, request: Request) -> tuple[list[data.Film], dict[str, int]]:
-    """Return the films to score, and what was left out for which reason.
+def choose(model: Model, request: Request) -> tuple[list[Film], Units, dict[str, int]]:
+    """Return the films to score, their patients, and what was left out for which reason.
+
+    Patients are numbered over the whole manifest, so that the same numbers stand in each evaluation of it.
 
     Raises
     ------
     ValueError
         If no film is left.
     """
-    everything = data.read_manifest(request.manifest, model.config.data.labels)
-    films, reasons = data.leave_out(everything, model.config.data)
+    everything = read_manifest(request.manifest, model.config.data.labels)
+    films, reasons = leave_out(everything, model.config.data)
     if request.split is not None:
-        subset_of = data.read_split(request.split)
+        subset_of = read_split(request.split)
         chosen = [film for film in films if subset_of.get(film.path) == request.subset]
         reasons["not in the subset"] = len(films) - len(chosen)
         films = chosen
     if not films:
         raise ValueError(f"no film to score in {request.manifest.name}, left out: {dict(reasons)}")
-    return films, dict(reasons)
+    row = {film.path: number for number, film in enumerate(everything)}
+    rows = [row[film.path] for film in films]
+    units = units_of(everything)
+    return films, Units(units.number_N[rows], units.named_N[rows]), dict(reasons)
 
 
-def comparisons(films: Sequence[data.Film], covid_label: str) -> dict[str, NDArray[np.bool_]]:
-    """Return the sets to report: everything, the two questions apart, and the same within each source."""
-    label_N = np.array([film.label for film in films])
-    source_N = np.array([film.source for film in films])
-    covid_N = label_N == covid_label
-    sources = sorted(set(source_N.tolist()) - {""})
-    places = {"": np.ones(len(films), bool)} | {f"{name}: ": source_N == name for name in sources}
-    if len(sources) == 1:
-        del places[f"{sources[0]}: "]
-    found: dict[str, NDArray[np.bool_]] = {}
-    for place, there_N in places.items():
-        apart: dict[str, NDArray[np.bool_]] = {}
-        for question, labels in (("normal", NORMAL), ("other disease", DISEASE)):
-            rest_N = np.isin(label_N, labels) & there_N
-            if rest_N.any() and (covid_N & there_N).any():
-                apart[f"{place}COVID-19 against {question}"] = rest_N | (covid_N & there_N)
-        # With one kind of other films their question is the whole story.
-        if not any(np.array_equal(there_N, chosen_N) for chosen_N in apart.values()):
-            found[f"{place}COVID-19 against the rest"] = there_N
-        found |= apart
-    return found
+def predict(model: Model, folder: Path, films: Sequence[Film], units: Units) -> Evaluated:
+    """Score films by the model, whose own threshold and band are used: none is chosen here.
+
+    Raises
+    ------
+    dicom_io.errors.CxrError
+        If a film cannot be read or judged; the message names the file.
+    """
+    scores = score_films(model.network, model.config.transforms, folder, films)
+    odds_N = answers.covid_log_odds(scores.logits_NK, model.config)
+    probability_N = probability.calibrated(odds_N, model.calibration)
+    predictions = Predictions(
+        path=[film.path for film in films],
+        label=[film.label for film in films],
+        source=[film.source for film in films],
+        view=[film.view for film in films],
+        units=units,
+        probability_N=probability_N,
+        threshold=model.calibration.threshold,
+        decision=[probability.decide(float(p), model.calibration) for p in probability_N],
+    )
+    return Evaluated(model, films, predictions, scores.logits_NK)
 
 
-def report_set(name: str, scored: Scored, films: Sequence[data.Film], model: Model) -> dict[str, Any]:
-    """Return the figures of one set as JSON values."""
-    tn, fp, fn, tp = (int(cell[0]) for cell in metrics.confusion(scored, np.ones((1, len(films)))))
-    band = model.calibration
-    inside = (scored.probability_N >= band.band_low) & (scored.probability_N < band.band_high)
-    apart = {film.source for film in films if film.label == model.config.data.covid_label} != {
-        film.source for film in films if film.label != model.config.data.covid_label
-    }
-    both = bool(scored.is_covid_N.any() and not scored.is_covid_N.all())
-    return {
-        "films": len(films),
-        "covid": int(scored.is_covid_N.sum()),
-        "units": len(np.unique(scored.unit_N)),
-        "classes_from_different_sources": both and apart,
-        "abstained": round(float(inside.mean()), 5),
-        "confusion_matrix": [[tn, fp], [fn, tp]],
-        "metrics": metrics.intervals(scored.unit_N, partial(metrics.figures, scored), name),
-    }
+@dataclass(frozen=True)
+class Measured:
+    """An evaluation before it is written."""
+
+    report: dict[str, Any]
+    """What ``metrics.json`` will hold."""
+    curves: dict[str, Any]
+    """The curves of each set with enough films of both classes."""
+    evaluated: Evaluated
+    """The films and what the model said of them."""
 
 
-def report_heads(films: Sequence[data.Film], units: NDArray[np.int64], scores: Scores, model: Model) -> Any:
-    """Return the ROC AUC of each head on the films that it is asked about."""
-    targets_NK = data.targets(films, model.config)
-    result: dict[str, Any] = {}
-    for k, name in enumerate(model.config.head_names):
-        asked_N = ~np.isnan(targets_NK[:, k])
-        yes_N = targets_NK[asked_N, k] == 1
-        if not yes_N.any() or yes_N.all():
-            continue
-        found = metrics.intervals(
-            units[asked_N], partial(_auc_alone, scores.logits_NK[asked_N, k], yes_N), name
-        )
-        result[name] = {"films": int(asked_N.sum()), "yes": int(yes_N.sum()), "metrics": found}
-    return result
-
-
-def _auc_alone(
-    score_N: metrics.Float64, yes_N: NDArray[np.bool_], weight_BN: metrics.Float64
-) -> dict[str, metrics.Float64]:
-    return {"roc_auc": metrics.weighted_auc(score_N, yes_N, weight_BN)}
-
-
-def evaluate(model: Model, request: Request, out: Path) -> dict[str, Any]:
-    """Score films and write the report.
+def measure(model: Model, request: Request) -> Measured:
+    """Score films and return every figure; nothing is written.
 
     Parameters
     ----------
     model
-        The model; its own threshold is used, none is chosen here.
+        The model.
     request
-        Which films.
-    out
-        Folder for ``metrics.json``, ``scores.csv``, and ``roc`` and ``confusion_matrix`` as JSON and PNG.
+        Which films, and against which other model.
 
     Returns
     -------
-    dict
-        What ``metrics.json`` holds.
+    Measured
+        Its report holds each figure by its name as ``value, low, high, n, set, method``, and under
+        ``details`` the same for every set, and what was scored by what.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If the manifest or split is missing or makes no sense, or no film is left.
+        If the manifest, split or other predictions are missing or make no sense, or no film is left.
+    dicom_io.errors.CxrError
+        If a film cannot be read or judged; the message names the file.
     """
-    films, reasons = choose(model, request)
-    out.mkdir(parents=True, exist_ok=True)
-    scores = score_films(model.network, model.config.transforms, request.manifest.parent, films)
-    odds_N = probability.product_log_odds(scores.logits_NK)
-    probability_N = probability.calibrated(odds_N, model.calibration)
-    is_covid_N = np.array([film.label == model.config.data.covid_label for film in films], bool)
-    units = data.group_units(films)
-    everything = Scored(probability_N, is_covid_N, units, model.calibration.threshold)
+    films, units, reasons = choose(model, request)
+    # Read before hours of scoring, so that a wrong file is known at once.
+    other = read_predictions(request.against) if request.against else None
+    evaluated = predict(model, request.manifest.parent, films, units)
     sets, curves = {}, {}
-    for name, chosen_N in comparisons(films, model.config.data.covid_label).items():
-        members = [film for film, chosen in zip(films, chosen_N, strict=True) if chosen]
-        part = everything.subset(chosen_N)
-        sets[name] = report_set(name, part, members, model)
-        if part.is_covid_N.any() and not part.is_covid_N.all():
-            curves[name] = metrics.roc_points(part)
-    report = {
-        "note": RESEARCH_ONLY,
+    for chosen in evaluation_sets(films, model):
+        sets[chosen.name] = report_set(chosen, evaluated)
+        if not sets[chosen.name]["too_few"]:
+            curves[chosen.name] = curves_of(evaluated.scored.subset(chosen.chosen_N))
+    details = describe(model, request, reasons) | {"sets": sets, "heads": report_heads(evaluated)}
+    if other is not None and request.against is not None:
+        found = compare.compare_predictions(evaluated.predictions, other, model.config.data.covid_label)
+        details["comparison"] = found | {"against": request.against.name}
+    return Measured(flat_figures(sets) | {"details": details}, curves, evaluated)
+
+
+def evaluate(model: Model, request: Request, out: Path) -> dict[str, Any]:
+    """Score films by `measure`, write everything, and return what ``metrics.json`` holds.
+
+    `out` then holds ``metrics.json``, ``predictions.csv``, ``curves.json``, pictures and ``report.html``.
+    """
+    found = measure(model, request)
+    out.mkdir(parents=True, exist_ok=True)
+    folder = request.manifest.parent if request.gallery else None
+    write_files(out, found.report, found.curves, found.evaluated, folder)
+    return found.report
+
+
+def describe(model: Model, request: Request, left_out: dict[str, int]) -> dict[str, Any]:
+    """Return what was scored by which model, and where its threshold comes from."""
+    calibration = dataclasses.asdict(model.calibration)
+    kept = ("threshold", "band_low", "band_high", "alpha_covid", "alpha_rest", "prevalence_assumed")
+    return {
+        "note": NOTE,
         "model": {"name": model.config.name, "version": model.config.version},
         "weights_sha256": model.weights_sha256,
-        "config_sha256": config_sha256(model.config),
-        "data_sha256": data.manifest_sha256(request.manifest),
+        "config_sha256": model.config_sha256 or config_sha256(model.config),
+        "data_sha256": manifest_sha256(request.manifest),
+        "manifest": request.manifest.name,
         "subset": request.subset if request.split else "every film",
-        "threshold": model.calibration.threshold,
+        **{name: calibration[name] for name in kept},
         "threshold_chosen_on": model.calibration.method,
-        "left_out": reasons,
-        "sets": sets,
-        "heads": report_heads(films, units, scores, model),
+        "held_out_sources": list(model.config.data.held_out_sources),
+        "left_out": left_out,
     }
-    write_report(out, report, curves)
-    write_scores(out / "scores.csv", films, (probability_N, scores), model)
-    return report
 
 
-def write_report(out: Path, report: dict[str, Any], curves: dict[str, dict[str, list[float]]]) -> None:
-    """Write figures, matrices and curves as JSON and as pictures."""
-    matrices = {name: part["confusion_matrix"] for name, part in report["sets"].items()}
-    for name, values in (("metrics", report), ("roc", curves), ("confusion_matrix", matrices)):
-        (out / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n")
-    shown = sets_to_show(report)
-    areas = {name: _interval(report["sets"][name]["metrics"]["roc_auc"]) for name in shown}
-    plots.plot_confusion(out / "confusion_matrix.png", {name: matrices[name] for name in shown})
-    plots.plot_roc(out / "roc.png", {name: curves[name] for name in shown if name in curves}, areas)
+def own_split(model: Model, folder: Path, manifest: Path) -> Path | None:
+    """Return the split that the model was made with, if it was made with this manifest."""
+    own = model.provenance.get("data_sha256")
+    is_own = manifest.is_file() and manifest_sha256(manifest) == own and (folder / SPLIT).is_file()
+    return folder / SPLIT if is_own else None
 
 
-def sets_to_show(report: dict[str, Any]) -> list[str]:
-    """Return the sets worth a picture: honest comparisons first, then large ones, none of a few films."""
-    sets: dict[str, dict[str, Any]] = report["sets"]
-
-    def size(name: str) -> int:
-        films, covid = int(sets[name]["films"]), int(sets[name]["covid"])
-        return min(covid, films - covid)
-
-    chosen = [name for name in sets if size(name) >= FEWEST] or list(sets)
-    return sorted(chosen, key=lambda name: (sets[name]["classes_from_different_sources"], -size(name)))[
-        :PANELS
-    ]
-
-
-def write_scores(
-    path: Path, films: Sequence[data.Film], results: tuple[metrics.Float64, Scores], model: Model
-) -> None:
-    """Write a row per film: path, label, source, probability, decision and the logits of the heads."""
-    probability_N, scores = results
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "source", "probability", "decision", *model.config.head_names])
-        for film, p, logits in zip(films, probability_N, scores.logits_NK, strict=True):
-            decision = probability.decide(float(p), model.calibration)
-            row = [film.path, film.label, film.source, f"{p:.9g}", decision]
-            writer.writerow([*row, *(f"{logit:.7g}" for logit in logits)])
-
-
-def _interval(metric: dict[str, Any]) -> str:
-    if metric["value"] is None:
-        return "not defined"
-    return f"{metric['value']:.3f} ({metric['low']:.3f}-{metric['high']:.3f})"
-
-
-def print_report(report: dict[str, Any]) -> None:
-    """Print one line per set."""
-    for name, part in report["sets"].items():
-        found = {key: _interval(value) for key, value in part["metrics"].items()}
-        mixed = " [classes from different sources]" if part["classes_from_different_sources"] else ""
-        films, covid, units = part["films"], part["covid"], part["units"]
-        print(f"{name}{mixed}: {films} films, {covid} COVID-19, {units} patients or groups")
-        print(f"  AUC {found['roc_auc']}, sensitivity {found['recall']}, specificity {found['specificity']}")
-    for name, part in report["heads"].items():
-        print(f"head {name}: {part['films']} films, AUC {_interval(part['metrics']['roc_auc'])}")
-    print(report["note"])
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__)
+    add = parser.add_argument
+    add("--model", type=Path, default=RELEASE, metavar="DIR", help="model folder; the shipped one by default")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--data", type=Path, metavar="MANIFEST", help=EXPECTED)
+    what.add_argument(
+        "--folds", type=Path, nargs="+", metavar="DIR",
+        help="the folders that this command wrote for the model of each fold, or of each family held out: "
+        "figures per fold and their mean",
+    )  # fmt: skip
+    add(
+        "--split", type=Path, metavar="FILE",
+        help="split file (path,subset); on the manifest it was trained on, a model keeps to its own",
+    )  # fmt: skip
+    add("--subset", choices=SUBSETS, default="test", help="subset of the split (test)")
+    add("--out", type=Path, required=True, metavar="DIR", help="where report.html and the rest go")
+    add("--against", type=Path, metavar="CSV", help="predictions.csv of another model, to compare with")
+    add("--prevalence", type=float, help="share of COVID-19 to assume instead of the model's own")
+    add("--no-gallery", action="store_true", help="show no film in the report")
+    add("--threads", type=int, help="threads of PyTorch")
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__)
-    parser.add_argument("--model", type=Path, default=RELEASE, metavar="DIR", help="model folder")
-    parser.add_argument("--data", type=Path, required=True, metavar="MANIFEST", help=data.EXPECTED)
-    parser.add_argument(
-        "--split", type=Path, metavar="FILE",
-        help="split file (path,subset); on the manifest it was trained on, a model keeps to its own",
-    )  # fmt: skip
-    parser.add_argument("--subset", choices=data.SUBSETS, default="test", help="subset of the split (test)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
-    parser.add_argument("--threads", type=int, help="threads of PyTorch")
+    parser = make_parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
+        if options.folds:
+            print_folds(write_fold_summary(options.folds, options.out))
+            return 0
         model = load_model(options.model)
-        split = options.split
-        own = model.provenance.get("data_sha256")
-        if split is None and options.data.is_file() and data.manifest_sha256(options.data) == own:
+        if options.prevalence is not None:
+            moved = probability.shifted(model.calibration, options.prevalence)
+            model = dataclasses.replace(model, calibration=moved)
+        split = options.split or own_split(model, options.model, options.data)
+        if split is not None and not options.split:
             log.info("the model was trained on this manifest: only its %s films are scored", options.subset)
-            split = options.model / SPLIT
-        report = evaluate(model, Request(options.data, split, options.subset), options.out)
+        request = Request(options.data, split, options.subset, options.against, not options.no_gallery)
+        report = evaluate(model, request, options.out)
     except (OSError, ValueError, CxrError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
-    print_report(report)
+    print_figures(report)
+    print(f"report: {options.out / 'report.html'}")
     return 0
 
 

@@ -1,44 +1,174 @@
-"""Pictures of an evaluation: confusion matrices and ROC curves as PNG."""
+"""Pictures of an evaluation: confusion matrices and curves, readable without colour vision."""
 
-from collections.abc import Mapping
-from pathlib import Path
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 
 NOTE = "For research and teaching only, not for diagnosis."
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+"""Okabe and Ito's colours, which people with any colour vision tell apart."""
+STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+STYLE: Any = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+}
+WIDTH, HEIGHT = 5.6, 5.2
 
 
-def plot_confusion(path: Path, matrices: Mapping[str, list[list[int]]]) -> None:
-    """Draw one ``[[tn, fp], [fn, tp]]`` per set, coloured by the share of its row."""
-    chosen = list(matrices.items())
-    figure = Figure(figsize=(3.2 * len(chosen) + 0.4, 3.9), layout="constrained")
-    panels = figure.subplots(1, len(chosen), squeeze=False)[0]
-    for panel, (name, matrix) in zip(panels, chosen, strict=True):
-        shares = [[cell / max(1, sum(row)) for cell in row] for row in matrix]
-        panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for row in range(2):
-            for column in range(2):
-                share = shares[row][column]
-                text = f"{matrix[row][column]}\n{share:.0%}"
-                colour = "white" if share > 0.5 else "black"
-                panel.text(column, row, text, ha="center", va="center", color=colour)
-        panel.set_xticks([0, 1], ["negative", "positive"])
-        panel.set_yticks([0, 1], ["not COVID-19", "COVID-19"], rotation=90, va="center")
-        panel.set_xlabel("model")
-        panel.set_title(name, fontsize=9)
-    figure.suptitle(f"At the model's threshold. {NOTE}", fontsize=8)
-    figure.savefig(path, dpi=120)
-
-
-def plot_roc(path: Path, curves: Mapping[str, dict[str, list[float]]], aucs: Mapping[str, str]) -> None:
-    """Draw one ROC curve per set; `aucs` holds the area with its interval as text."""
-    figure = Figure(figsize=(6, 6), layout="constrained")
+def _panel(title: str, lines: int) -> tuple[Figure, Axes]:
+    """Return a square panel with room below it for a legend of so many lines."""
+    figure = Figure(figsize=(WIDTH, HEIGHT + 0.27 * lines), layout="constrained")
     panel = figure.subplots()
-    panel.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="chance")
-    for name, curve in curves.items():
-        label = f"{name}: {aucs[name]}"
-        panel.plot(curve["false_positive_rate"], curve["true_positive_rate"], label=label)
-    panel.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    panel.legend(loc="lower right", fontsize=8)
-    panel.set_title(NOTE, fontsize=8)
-    figure.savefig(path, dpi=120)
+    panel.set_title(title, fontsize=11, loc="left", fontweight="bold")
+    panel.grid(color="#e4e4e4", linewidth=0.7)
+    panel.set_axisbelow(True)
+    return figure, panel
+
+
+def _legend(figure: Figure) -> None:
+    # Below the panel: inside it would lie over a curve sooner or later.
+    figure.legend(loc="outside lower left", fontsize=9, frameon=False)
+
+
+def plot_confusion(matrices: Mapping[str, list[list[int]]]) -> Figure:
+    """Draw one ``[[tn, fp], [fn, tp]]`` per set, coloured by the share of its row."""
+    with rc_context(STYLE):
+        columns = min(3, len(matrices))
+        rows = -(-len(matrices) // columns)
+        figure = Figure(figsize=(3.3 * columns, 3.6 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for panel, (name, matrix) in zip(panels, matrices.items(), strict=False):
+            _confusion_panel(panel, name, matrix)
+        for panel in panels[len(matrices) :]:
+            panel.axis("off")
+        return figure
+
+
+def _confusion_panel(panel: Axes, name: str, matrix: list[list[int]]) -> None:
+    shares = [[cell / max(1, sum(row)) for cell in row] for row in matrix]
+    panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row in range(2):
+        for column in range(2):
+            share = shares[row][column]
+            # Black on the darker half of the blues, or white on the lighter, would be hard to read.
+            colour = "white" if share > 0.66 else "black"
+            text = f"{matrix[row][column]}\n{share:.0%}" if sum(matrix[row]) else "no film"
+            panel.text(column, row, text, ha="center", va="center", color=colour)
+    panel.set_xticks([0, 1], ["negative", "positive"])
+    panel.set_yticks([0, 1], ["not COVID-19", "COVID-19"], rotation=90, va="center")
+    panel.set_xlabel("model")
+    panel.set_ylabel("truth")
+    panel.tick_params(length=0)
+    panel.spines[:].set_visible(False)
+    panel.set_title(_folded(name, 34), fontsize=9)
+
+
+def _folded(text: str, width: int) -> str:
+    """Return the text on two lines where it is long, broken after its colon or at a blank."""
+    if len(text) <= width:
+        return text
+    cut = text.find(": ") + 1 or text.rfind(" ", 0, width)
+    return f"{text[:cut].rstrip()}\n{text[cut:].lstrip()}" if cut > 0 else text
+
+
+def plot_roc(curves: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> Figure:
+    """Draw one ROC curve per set; `labels` holds the area with its interval as text."""
+    with rc_context(STYLE):
+        figure, panel = _panel("ROC", len(curves) + 1)
+        panel.plot([0, 1], [0, 1], color="#999999", linewidth=1, label="chance")
+        for number, (name, curve) in enumerate(curves.items()):
+            roc = curve["roc"]
+            x, y = roc["false_positive_rate"], roc["true_positive_rate"]
+            panel.plot(x, y, label=f"{name}: {labels[name]}", **_line(number))
+        panel.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.005))
+        _legend(figure)
+        return figure
+
+
+def _line(number: int) -> dict[str, Any]:
+    return {"color": COLOURS[number % 6], "linestyle": STYLES[number % 6], "linewidth": 1.8}
+
+
+def plot_precision_recall(curves: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> Figure:
+    """Draw one precision-recall curve per set, and the share of COVID-19, which chance reaches, as a tick."""
+    with rc_context(STYLE):
+        figure, panel = _panel("Precision and recall", len(curves))
+        for number, (name, curve) in enumerate(curves.items()):
+            points, share = curve["precision_recall"], curve["share_of_covid"]
+            text = f"{name}: {labels[name]}, chance {share:.2f}"
+            panel.plot(points["recall"], points["precision"], label=text, **_line(number))
+            panel.plot([0.97, 1], [share, share], color=COLOURS[number % 6], linewidth=3)
+        panel.set(xlabel="recall (sensitivity)", ylabel="precision", xlim=(0, 1), ylim=(0, 1.005))
+        _legend(figure)
+        return figure
+
+
+def plot_reliability(curves: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> Figure:
+    """Draw the share of COVID-19 in bins of equal numbers of films, with exact binomial intervals."""
+    with rc_context(STYLE):
+        figure, panel = _panel("Reliability", len(curves) + 1)
+        panel.plot([0, 1], [0, 1], color="#999999", linewidth=1, label="a probability that is a frequency")
+        for number, (name, curve) in enumerate(curves.items()):
+            bins = curve["reliability"]
+            exact = [binomtest(b["covid"], b["films"]).proportion_ci(0.95, "exact") for b in bins]
+            share = [b["share"] for b in bins]
+            reach = [
+                [max(0.0, s - e.low) for s, e in zip(share, exact, strict=True)],
+                [max(0.0, e.high - s) for s, e in zip(share, exact, strict=True)],
+            ]
+            panel.errorbar(
+                [b["probability"] for b in bins], share, yerr=reach, elinewidth=0.8, markersize=4,
+                marker="os^Dvp"[number % 6], label=f"{name}: {labels[name]}", **_line(number),
+            )  # fmt: skip
+        panel.set(xlabel="stated P(COVID-19)", ylabel="share of COVID-19", xlim=(0, 1), ylim=(0, 1.01))
+        _legend(figure)
+        return figure
+
+
+def plot_net_benefit(name: str, curve: Mapping[str, Any]) -> Figure:
+    """Draw the net benefit of the model beside treating all and none (Vickers and Elkin 2006)."""
+    with rc_context(STYLE):
+        figure, panel = _panel("Decision curve", 4)
+        values, share = curve["net_benefit"], curve["share_of_covid"]
+        for number, kind in enumerate(("model", "treat all", "treat none")):
+            panel.plot(values["threshold"], values[kind], label=kind, **_line(number))
+        top = max(*values["model"], share, 0.01)
+        panel.set(
+            xlabel="threshold probability", ylabel="net benefit", xlim=(0, 1), ylim=(-0.35 * top, 1.1 * top)
+        )
+        figure.legend(
+            loc="outside lower left", fontsize=9, frameon=False,
+            title=f"{name}, at its share of COVID-19, {share:.0%}", title_fontsize=9, alignment="left",
+        )  # fmt: skip
+        return figure
+
+
+def as_png(figure: Figure) -> bytes:
+    """Return the picture as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    # The places of everything are found; a second format need not find them again.
+    figure.set_layout_engine("none")
+    return buffer.getvalue()
+
+
+def as_data_address(figure: Figure) -> str:
+    """Return the picture as an SVG that stands in a page itself; as an image, so that ids stay apart."""
+    buffer = io.BytesIO()
+    # Without a date and with a fixed salt the same evaluation gives the same page.
+    with rc_context({"svg.hashsalt": "cxr"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def shown(names: Sequence[str], curves: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the curves of those sets that have them, in this order."""
+    return {name: curves[name] for name in names if name in curves}

@@ -1,5 +1,6 @@
 """Logits become P(COVID-19) and a decision: the heads joined, then calibrated."""
 
+import dataclasses
 from typing import Literal
 
 import numpy as np
@@ -59,3 +60,25 @@ def decide(probability: float, calibration: Calibration) -> Decision:
     if probability >= calibration.band_high:
         return "positive"
     return "negative" if probability < calibration.band_low else "indeterminate"
+
+
+def shifted(calibration: Calibration, prevalence: float) -> Calibration:
+    """Return the calibration for another share of COVID-19; every film keeps its decision.
+
+    Raises
+    ------
+    ValueError
+        If `prevalence` does not lie between 0 and 1.
+    """
+    if not 0 < prevalence < 1:
+        raise ValueError(f"prevalence must lie between 0 and 1, is {prevalence}")
+    shift = float(log_odds(prevalence) - log_odds(calibration.prevalence_assumed))
+
+    def moved(p: float) -> float:
+        return float(sigmoid(log_odds(p) + shift)) if 0 < p < 1 else p
+
+    return dataclasses.replace(
+        calibration, intercept=calibration.intercept + shift, prevalence_assumed=prevalence,
+        threshold=moved(calibration.threshold), band_low=moved(calibration.band_low),
+        band_high=moved(calibration.band_high),
+    )  # fmt: skip

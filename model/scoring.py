@@ -9,10 +9,12 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from dicom_io.errors import PermanentError, UnreadablePixels
 from model.config import TransformConfig
-from model.data import Film
 from model.explain import raw_cam
+from model.manifest import Film
 from model.network import FilmNetwork
+from model.predict import MIN_SIDE_PX
 from model.transforms import IMAGE, evaluation_transform, load_film
 
 BATCH = 64
@@ -28,13 +30,34 @@ class Scores:
     """Largest value of each film's raw map."""
 
 
+def read_film(folder: Path, path: str) -> NDArray[np.float32]:
+    """Read a film that is to be judged.
+
+    Raises
+    ------
+    dicom_io.errors.UnreadablePixels
+        If it cannot be read, or has a side of fewer than `MIN_SIDE_PX`; the message names the file.
+    """
+    try:
+        image_HW = load_film(folder / path)
+    except PermanentError as error:
+        raise UnreadablePixels(f"{path}: {error}") from error
+    if min(image_HW.shape) < MIN_SIDE_PX:
+        rows, columns = image_HW.shape
+        raise UnreadablePixels(
+            f"{path}: expected a film of at least {MIN_SIDE_PX} px a side, came {columns} x {rows}; "
+            "take it out of the manifest"
+        )
+    return image_HW
+
+
 def score_films(network: FilmNetwork, config: TransformConfig, folder: Path, films: Sequence[Film]) -> Scores:
     """Score films by the evaluation transform, in order.
 
     Raises
     ------
     dicom_io.errors.UnreadablePixels
-        If a film cannot be read; the message names the file.
+        If a film cannot be read or is too small; the message names the file.
     """
     transform = evaluation_transform(config)
     device = next(network.parameters()).device
@@ -43,7 +66,7 @@ def score_films(network: FilmNetwork, config: TransformConfig, folder: Path, fil
     with torch.inference_mode():
         for start in tqdm(range(0, len(films), BATCH), desc="scoring", unit="batch", disable=None):
             # Threads of PyTorch fill the processor already, so films are read in this process.
-            chosen = [load_film(folder / film.path) for film in films[start : start + BATCH]]
+            chosen = [read_film(folder, film.path) for film in films[start : start + BATCH]]
             batch_NCHW = torch.stack([transform({IMAGE: image_HW})[IMAGE] for image_HW in chosen])
             batch_NCHW = batch_NCHW.to(device).contiguous(memory_format=torch.channels_last)
             features_NCHW = network.features(batch_NCHW)

@@ -126,8 +126,8 @@ def model_folder(
 
 
 @pytest.fixture(scope="session")
-def known_model(small_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """A model of random weights, read from disk, that knows which sources trained and calibrated it."""
+def known_folder(small_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model of random weights that knows which sources trained and calibrated it."""
     torch.manual_seed(1)
     network = build_network(small_config).eval()
     torch.nn.init.uniform_(network.heads.weight, -0.01, 0.03)
@@ -139,7 +139,12 @@ def known_model(small_config: Config, tmp_path_factory: pytest.TempPathFactory) 
     films = {"train": {"nih:normal": 9}, "validation": {"nih:pneumonia": 1}}
     folder = tmp_path_factory.mktemp("known") / "model"
     save_model(folder, Model(small_config, calibration, network, "", {"films": films}))
-    return load_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def known_model(known_folder: Path) -> Model:
+    return load_model(known_folder)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,6 @@ from model.calibrate import (
     beta_is_better,
     fit_calibration,
     platt,
-    shifted,
     youden_threshold,
 )
 from model.checkpoint import Calibration
@@ -27,6 +26,7 @@ from model.probability import (
     log_odds,
     mapped_log_odds,
     product_log_odds,
+    shifted,
     sigmoid,
 )
 
@@ -37,8 +37,8 @@ Drawn = tuple[NDArray[np.float64], NDArray[np.bool_]]
 def drawn() -> Drawn:
     """Log-odds that are twice too sure and one too low, and the answers."""
     generator = np.random.default_rng(0)
-    honest = generator.normal(0, 2, 20_000)
-    return 2 * honest - 1, generator.random(20_000) < sigmoid(honest)
+    honest = generator.normal(0, 2, 8000)
+    return 2 * honest - 1, generator.random(8000) < sigmoid(honest)
 
 
 def films(odds: NDArray[np.float64], truth: NDArray[np.bool_], top: float = 1.0) -> CalibrationFilms:
@@ -201,7 +201,7 @@ def test_the_scale_of_the_map_comes_from_covid_films_alone(drawn: Drawn) -> None
 
 def test_calibration_on_one_class_is_refused(drawn: Drawn) -> None:
     with pytest.raises(ValueError, match="both kinds"):
-        fit_calibration(films(drawn[0], np.ones(20_000, bool)), DecisionConfig(), "test")
+        fit_calibration(films(drawn[0], np.ones(8000, bool)), DecisionConfig(), "test")
 
 
 def test_heads_that_point_the_wrong_way_are_not_turned_round(

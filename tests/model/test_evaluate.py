@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,55 +13,115 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from model import data
-from model.checkpoint import load_model, save_model
+from model.checkpoint import Model, load_model, save_model
 from model.data import Film
-from model.evaluate import Request, comparisons, evaluate, main, sets_to_show
+from model.evaluate import Request, evaluate, main, measure
+from model.evaluation_sets import evaluation_sets, units_of
 from model.predict import Predictor
+from model.predictions import read_predictions
+from model.probability import log_odds
+from model.report_html import write_report_html
+from model.set_report import sets_to_show
 from model.transforms import load_picture
 
 ManifestOf = Callable[[Sequence[dict[str, str]]], Path]
+Evaluation = tuple[Path, dict[str, Any]]
+FIGURE = {"value", "low", "high", "n", "set", "method"}
 
 
-def test_the_two_questions_are_reported_apart_and_by_source() -> None:
+@pytest.fixture(scope="module")
+def evaluated(known_model: Model, families: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    """The folder and the report of one evaluation of the families."""
+    out = tmp_path_factory.mktemp("evaluation")
+    return out, evaluate(known_model, Request(families, gallery=False), out)
+
+
+def names(films: Sequence[Film], model: Model) -> dict[str, list[bool]]:
+    return {found.name: found.chosen_N.tolist() for found in evaluation_sets(films, model)}
+
+
+def test_the_two_questions_are_reported_apart_and_by_source_and_view(known_model: Model) -> None:
     films = [
-        Film("a", "covid", source="x"),
+        Film("a", "covid", source="x", view="AP"),
         Film("b", "normal", source="x"),
         Film("c", "pneumonia", source="x"),
         Film("d", "covid", source="y"),
-        Film("e", "negative", source="z"),
+        Film("e", "negative", source="z", view="AP"),
     ]
 
-    found = {name: chosen.tolist() for name, chosen in comparisons(films, "covid").items()}
+    found = names(films, known_model)
 
     assert found["COVID-19 against the rest"] == [True] * 5
+    assert found["COVID-19 against normal"] == [True, True, False, True, False]
+    assert found["x: COVID-19 against the rest"] == [True, True, True, False, False]
     assert found["x: COVID-19 against normal"] == [True, True, False, False, False]
     assert found["x: COVID-19 against other disease"] == [True, False, True, False, False]
     assert found["y: COVID-19 against the rest"] == [False, False, False, True, False]
     assert "y: COVID-19 against normal" not in found
+    assert found["view AP"] == [True, False, False, False, True]
+    assert found["view not named"] == [False, True, True, True, False]
 
 
-def test_pictures_show_honest_comparisons_first_and_no_handful_of_films() -> None:
-    def part(films: int, covid: int, apart: bool) -> dict[str, object]:
-        return {"films": films, "covid": covid, "classes_from_different_sources": apart}
+def test_within_a_source_of_one_kind_of_others_its_question_stands_alone(known_model: Model) -> None:
+    films = [Film("a", "covid", source="x"), Film("b", "normal", source="x"), Film("c", "covid", source="y")]
+
+    found = names(films, known_model)
+
+    assert found["x: COVID-19 against normal"] == [True, True, False]
+    assert "x: COVID-19 against the rest" not in found
+
+
+def test_films_are_parted_by_what_the_model_had_of_their_source(known_model: Model) -> None:
+    films = [Film("a", "covid", source=source) for source in ("nih", "cohen", "elsewhere", "new", "")]
+
+    found = names(films, known_model)
+
+    assert found["sources that trained the model, other films"] == [True, False, False, False, False]
+    assert found["sources that calibrated the model, other films"] == [False, False, True, False, False]
+    assert found["sources that neither trained nor calibrated the model"] == [False, True, False, True, True]
+
+
+def test_a_patient_id_made_up_from_the_file_names_nobody() -> None:
+    films = [
+        Film("x/COVID-1.jpg", "covid", patient_id="radiography-COVID-1"),
+        Film("x/a.jpg", "covid", patient_id="cohen-2"),
+        Film("x/b.jpg", "covid", group="g1"),
+        Film("x/c.jpg", "normal", group="g1"),
+    ]
+
+    units = units_of(films)
+
+    assert units.named_N.tolist() == [False, True, False, False]
+    assert units.number_N.tolist() == [0, 1, 2, 2]
+
+
+def test_pictures_show_questions_first_then_honest_comparisons_and_no_handful_of_films() -> None:
+    def part(kind: str, films: int, covid: int, mixed: bool = False) -> dict[str, object]:
+        few = min(covid, films - covid) < 10
+        counts = {"kind": kind, "films": films, "covid": covid, "too_few": few}
+        return counts | {"classes_from_different_sources": mixed}
 
     sets = {
-        "pooled": part(1000, 500, True), "small": part(100, 91, False), "fair": part(60, 20, False),
-        "fair and large": part(200, 100, False),
-    }  # fmt: skip
+        "COVID-19 against the rest": part("question", 1000, 500, True),
+        "small": part("source", 100, 91),
+        "mixed": part("source", 900, 400, True),
+        "fair": part("source", 60, 20),
+        "large": part("source", 200, 100),
+        "view AP": part("view", 200, 100),
+    }
 
-    assert sets_to_show({"sets": sets}) == ["fair and large", "fair", "pooled"]
-    assert sets_to_show({"sets": {"small": part(9, 4, False)}}) == ["small"]
+    assert sets_to_show(sets) == ["COVID-19 against the rest", "large", "fair", "mixed"]
+    few = {"COVID-19 against the rest": part("question", 9, 4)}
+    assert sets_to_show(few) == ["COVID-19 against the rest"]
 
 
 def test_the_report_agrees_with_the_predictor_film_by_film(
-    families: Path, model_folder: Path, tmp_path: Path
+    families: Path, known_folder: Path, evaluated: Evaluation
 ) -> None:
-    model = load_model(model_folder)
-    predictor = Predictor(model_folder)
+    out, report = evaluated
+    predictor = Predictor(known_folder)
 
-    report = evaluate(model, Request(families), tmp_path / "out")
-
-    with (tmp_path / "out" / "scores.csv").open(newline="") as file:
+    with (out / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows[::10]:
         said = predictor(load_picture(families.parent / row["path"]))
@@ -68,45 +129,60 @@ def test_the_report_agrees_with_the_predictor_film_by_film(
         assert row["decision"] == said.decision
     truth = [row["label"] == "covid" for row in rows]
     area = roc_auc_score(truth, [float(row["probability"]) for row in rows])
-    everything = report["sets"]["COVID-19 against the rest"]
-    assert everything["metrics"]["roc_auc"]["value"] == pytest.approx(area, abs=1e-3)
-    assert everything["films"] == len(rows) == 84
+    assert report["roc_auc"]["value"] == pytest.approx(area, abs=1e-5)
+    assert report["roc_auc"]["n"] == len(rows) == 84
+    everything = report["details"]["sets"]["COVID-19 against the rest"]
     assert np.sum(everything["confusion_matrix"]) == 84
 
 
-def test_the_report_is_written_as_json_and_pictures(
-    families: Path, model_folder: Path, tmp_path: Path
-) -> None:
-    report = evaluate(load_model(model_folder), Request(families), tmp_path)
+def test_every_figure_stands_by_its_name_with_all_that_it_needs(evaluated: Evaluation) -> None:
+    out, report = evaluated
+    named = (
+        "accuracy", "balanced_accuracy", "precision", "sensitivity", "specificity", "f1", "npv", "mcc",
+        "roc_auc", "pr_auc", "brier", "ece",
+    )  # fmt: skip
 
-    assert json.loads((tmp_path / "metrics.json").read_text()) == report
-    for name in ("roc", "confusion_matrix"):
-        assert json.loads((tmp_path / f"{name}.json").read_text())
-        with Image.open(tmp_path / f"{name}.png") as picture:
-            assert picture.width > 300
-    metric = report["sets"]["elsewhere: COVID-19 against normal"]["metrics"]["specificity"]
-    assert set(metric) == {"value", "low", "high", "n", "set", "method"}
-    assert report["heads"]["opacity"]["films"] == 28
-    assert "research" in report["note"].lower()
+    flat = {name: figure for name, figure in report.items() if name != "details"}
+
+    assert json.loads((out / "metrics.json").read_text()) == report
+    assert all(set(figure) == FIGURE for figure in flat.values())
+    for suffix in ("", "_covid_vs_normal", "_covid_vs_other_disease"):
+        assert {f"{name}{suffix}" for name in named} <= set(flat)
+    assert {"abstain_rate", "error_among_judged", "ece_in_source", "ece_out_of_family"} <= set(flat)
+    assert flat["roc_auc_covid_vs_normal"]["set"] == "COVID-19 against normal"
+    assert flat["ece_out_of_family"]["n"] == 28
+    assert flat["ece_in_source"]["set"] == "sources that calibrated the model, other films"
+    assert "research" in report["details"]["note"].lower()
+    assert report["details"]["heads"]["opacity"]["films"] == 28
 
 
-def test_a_comparison_across_sources_is_marked(families: Path, model_folder: Path, tmp_path: Path) -> None:
-    sets = evaluate(load_model(model_folder), Request(families), tmp_path)["sets"]
+def test_pictures_curves_and_predictions_lie_beside_the_report(evaluated: Evaluation) -> None:
+    out = evaluated[0]
+    for name in ("roc", "precision_recall", "reliability", "decision_curve", "confusion_matrix"):
+        with Image.open(out / f"{name}.png") as picture:
+            assert picture.width > 400
+    curve = json.loads((out / "curves.json").read_text())["COVID-19 against the rest"]
+    assert curve["roc"]["false_positive_rate"][0] == curve["roc"]["true_positive_rate"][0] == 0
+    assert curve["roc"]["false_positive_rate"][-1] == curve["precision_recall"]["recall"][-1] == 1
+    assert len(curve["reliability"]) == 15
+    assert curve["share_of_covid"] == pytest.approx(28 / 84)
+
+
+def test_a_comparison_across_sources_is_marked(evaluated: Evaluation) -> None:
+    sets = evaluated[1]["details"]["sets"]
 
     assert sets["COVID-19 against the rest"]["classes_from_different_sources"]
     assert not sets["elsewhere: COVID-19 against normal"]["classes_from_different_sources"]
 
 
-def test_the_threshold_is_the_models_whatever_is_scored(
-    families: Path, model_folder: Path, tmp_path: Path
-) -> None:
-    model = load_model(model_folder)
-    never = replace(model, calibration=replace(model.calibration, threshold=1.0))
+def test_the_threshold_is_the_models_whatever_is_scored(families: Path, known_model: Model) -> None:
+    never = replace(known_model, calibration=replace(known_model.calibration, threshold=1.0))
 
-    found = evaluate(never, Request(families), tmp_path)["sets"]["COVID-19 against the rest"]["metrics"]
+    found = measure(never, Request(families)).report
 
-    assert found["recall"]["value"] == 0
+    assert found["sensitivity"]["value"] == 0
     assert found["specificity"]["value"] == 1
+    assert "exact binomial" in found["specificity"]["method"]
 
 
 def test_only_the_subset_that_was_asked_for_is_scored(
@@ -120,8 +196,8 @@ def test_only_the_subset_that_was_asked_for_is_scored(
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
 
     report = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert report["sets"]["COVID-19 against the rest"]["films"] == 42
-    assert report["left_out"]["not in the subset"] == 42
+    assert report["roc_auc"]["n"] == 42
+    assert report["details"]["left_out"]["not in the subset"] == 42
     assert "research" in capsys.readouterr().out
 
 
@@ -138,19 +214,76 @@ def test_on_its_own_manifest_a_model_is_scored_on_its_own_test_films(
     main(["--model", str(model_folder), "--data", str(families), "--out", str(tmp_path / "out")])
 
     report = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert report["subset"] == "test"
-    assert report["sets"]["COVID-19 against the rest"]["films"] == 10
+    assert report["details"]["subset"] == "test"
+    assert report["accuracy"]["n"] == 10
 
 
-def test_a_bare_manifest_of_paths_and_labels_is_enough(
-    manifest_of: ManifestOf, model_folder: Path, tmp_path: Path
-) -> None:
+def test_a_bare_manifest_of_paths_and_labels_is_enough(manifest_of: ManifestOf, known_model: Model) -> None:
     path = manifest_of([{"path": f"{n}.png", "label": "covid" if n % 2 else "normal"} for n in range(12)])
+    rows = [line.split(",")[:2] for line in path.read_text().splitlines()]
+    path.write_text("".join(",".join(row) + "\n" for row in rows))
 
-    sets = evaluate(load_model(model_folder), Request(path), tmp_path / "out")["sets"]
+    report = measure(known_model, Request(path)).report
 
-    assert set(sets) == {"COVID-19 against normal"}
-    assert "of images" in sets["COVID-19 against normal"]["metrics"]["roc_auc"]["method"]
+    assert set(report["details"]["sets"]) == {
+        "COVID-19 against the rest", "COVID-19 against normal",
+        "sources that neither trained nor calibrated the model",
+    }  # fmt: skip
+    assert report["roc_auc"]["value"] == report["roc_auc_covid_vs_normal"]["value"]
+    assert "12 images: per image, too narrow" in report["roc_auc"]["method"]
+
+
+def test_an_empty_class_is_said_and_never_becomes_nan(
+    manifest_of: ManifestOf, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = manifest_of([{"path": f"{n}.png", "label": "normal"} for n in range(12)])
+
+    main(["--model", str(model_folder), "--data", str(path), "--out", str(tmp_path / "out")])
+
+    text = (tmp_path / "out" / "metrics.json").read_text()
+    found = json.loads(text)
+    assert "NaN" not in text
+    assert found["roc_auc"] | {"set": ""} == {
+        "value": None, "low": None, "high": None, "n": 12, "set": "",
+        "method": "not defined: no film with COVID-19",
+    }  # fmt: skip
+    assert found["specificity"]["value"] is not None
+    assert "not defined: no film with COVID-19" in (tmp_path / "out" / "report.html").read_text()
+    assert "not defined: no film with COVID-19" in capsys.readouterr().out
+
+
+def test_another_prevalence_moves_the_probabilities_and_no_decision(
+    families: Path, known_folder: Path, evaluated: Evaluation, tmp_path: Path
+) -> None:
+    command = ["--model", str(known_folder), "--data", str(families), "--no-gallery"]
+    main([*command, "--out", str(tmp_path), "--prevalence", "0.05"])
+
+    own, rare = (read_predictions(folder / "predictions.csv") for folder in (evaluated[0], tmp_path))
+    moved = log_odds(own.probability_N) - log_odds(rare.probability_N)
+    np.testing.assert_allclose(moved, log_odds(0.45) - log_odds(0.05), atol=1e-9)
+    assert own.decision == rare.decision
+    np.testing.assert_array_equal(own.scored("covid").called, rare.scored("covid").called)
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert found["details"]["prevalence_assumed"] == 0.05
+
+
+def test_two_models_are_compared_on_the_same_films(
+    families: Path, known_model: Model, evaluated: Evaluation, tmp_path: Path
+) -> None:
+    flat = replace(known_model, calibration=replace(known_model.calibration, slope=0.1))
+    other = evaluated[0] / "predictions.csv"
+
+    report = measure(flat, Request(families, against=other)).report
+
+    found = report["details"]["comparison"]
+    assert found["films"] == 84
+    # A flatter slope leaves the order and changes the probabilities.
+    assert found["figures"]["roc_auc"]["difference"]["value"] == 0
+    assert found["figures"]["brier"]["difference"]["value"] != 0
+    write_report_html(tmp_path / "report.html", report, {"confusion_matrix": "data:,"}, None)
+    text = (tmp_path / "report.html").read_text()
+    assert "Comparison with predictions.csv" in text
+    assert "DeLong" in text
 
 
 @pytest.mark.parametrize(
@@ -175,13 +308,43 @@ def test_a_manifest_that_cannot_be_scored_says_why(
     assert message in capsys.readouterr().err
 
 
-def test_a_film_that_cannot_be_read_is_named(
-    manifest_of: ManifestOf, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_wrong_columns_are_named(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = manifest_of([{"path": f"{n}.png", "label": "covid" if n else "normal"} for n in range(3)])
-    (path.parent / "1.png").write_bytes(b"broken")
+    (tmp_path / "m.csv").write_text("file,label\na.png,covid\n")
 
     with pytest.raises(SystemExit):
+        main(
+            ["--model", str(model_folder), "--data", str(tmp_path / "m.csv"), "--out", str(tmp_path / "out")]
+        )
+
+    assert "no column ['path']" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"broken", "1.png: expected a PNG or JPEG"),
+        ("one pixel", "1.png: expected a film of at least 32 px a side, came 1 x 1"),
+    ],
+)
+def test_a_film_that_cannot_be_judged_is_named(
+    content: bytes | str,
+    message: str,
+    manifest_of: ManifestOf,
+    model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = manifest_of([{"path": f"{n}.png", "label": "covid" if n else "normal"} for n in range(3)])
+    if isinstance(content, bytes):
+        (path.parent / "1.png").write_bytes(content)
+    else:
+        Image.new("L", (1, 1)).save(path.parent / "1.png")
+
+    with pytest.raises(SystemExit) as ended:
         main(["--model", str(model_folder), "--data", str(path), "--out", str(tmp_path / "out")])
 
-    assert "1.png" in capsys.readouterr().err
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,12 +1,25 @@
-"""Figures agree with scikit-learn, and their intervals hold what they promise."""
-
-from functools import partial
+"""Figures agree with scikit-learn or with a case computed by hand, for one weighting and for many."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn import metrics as peer
 
-from model.metrics import Scored, confusion, figures, intervals, roc_points, weighted_auc
+from model.metrics import (
+    BINS,
+    Called,
+    Judged,
+    Ranked,
+    Scored,
+    Units,
+    error_by_chance,
+    net_benefit,
+    reliability,
+    weighted_auc,
+)
+
+ONES = np.ones((1, 300))
 
 
 @pytest.fixture
@@ -15,91 +28,191 @@ def scored() -> Scored:
     truth = generator.random(300) < 0.4
     # Rounded, so that films share scores.
     score = (0.3 * truth + 0.7 * generator.random(300)).round(2)
-    return Scored(score, truth, np.arange(300) // 3, 0.5)
+    return Scored(score, truth, Units(np.arange(300) // 3, np.ones(300, bool)), 0.5)
 
 
 def test_every_figure_agrees_with_scikit_learn(scored: Scored) -> None:
-    called = scored.probability_N >= scored.threshold
-    found = {name: value[0] for name, value in figures(scored, np.ones((1, 300))).items()}
+    truth, p, called = scored.is_covid_N, scored.probability_N, scored.called
+    expected = {
+        "accuracy": peer.accuracy_score(truth, called),
+        "balanced_accuracy": peer.balanced_accuracy_score(truth, called),
+        "precision": peer.precision_score(truth, called),
+        "sensitivity": peer.recall_score(truth, called),
+        "specificity": peer.recall_score(~truth, ~called),
+        "f1": peer.f1_score(truth, called),
+        "npv": peer.precision_score(~truth, ~called),
+        "mcc": peer.matthews_corrcoef(truth, called),
+        "roc_auc": peer.roc_auc_score(truth, p),
+        "pr_auc": peer.average_precision_score(truth, p),
+        "brier": peer.brier_score_loss(truth, p),
+    }
 
-    assert found["roc_auc"] == pytest.approx(peer.roc_auc_score(scored.is_covid_N, scored.probability_N))
-    assert found["accuracy"] == pytest.approx(peer.accuracy_score(scored.is_covid_N, called))
-    assert found["precision"] == pytest.approx(peer.precision_score(scored.is_covid_N, called))
-    assert found["recall"] == pytest.approx(peer.recall_score(scored.is_covid_N, called))
-    assert found["specificity"] == pytest.approx(peer.recall_score(~scored.is_covid_N, ~called))
-    assert found["f1"] == pytest.approx(peer.f1_score(scored.is_covid_N, called))
-    assert found["brier"] == pytest.approx(peer.brier_score_loss(scored.is_covid_N, scored.probability_N))
-    ours = np.array(confusion(scored, np.ones((1, 300)))).reshape(2, 2)
-    np.testing.assert_array_equal(ours, peer.confusion_matrix(scored.is_covid_N, called))
+    found = {name: value[0] for name, value in scored.figures(ONES).items()}
+
+    assert found.pop("ece") > 0
+    assert found == pytest.approx(expected)
 
 
 def test_weights_count_films_as_often_as_they_say(scored: Scored) -> None:
-    times = np.random.default_rng(1).integers(0, 4, 300)
-    repeated = np.repeat(np.arange(300), times)
+    times = np.random.default_rng(1).integers(0, 4, (3, 300))
 
-    (ours,) = weighted_auc(scored.probability_N, scored.is_covid_N, times[None].astype(float))
+    weighted = scored.figures(times.astype(float))
 
-    theirs = peer.roc_auc_score(scored.is_covid_N[repeated], scored.probability_N[repeated])
-    assert ours == pytest.approx(theirs)
+    for row, count in enumerate(times):
+        repeated = scored.subset(np.ones(300, bool))
+        again = np.repeat(np.arange(300), count)
+        repeated = Scored(
+            scored.probability_N[again], scored.is_covid_N[again], Units.alone(len(again)), scored.threshold
+        )
+        alone = repeated.figures(np.ones((1, len(again))))
+        for name, value in alone.items():
+            assert weighted[name][row] == pytest.approx(value[0]), name
 
 
-def test_the_curve_is_that_of_scikit_learn_where_it_is_not_thinned(scored: Scored) -> None:
-    curve = roc_points(scored)
-    fpr, tpr, _ = peer.roc_curve(scored.is_covid_N, scored.probability_N, drop_intermediate=False)
+def test_the_calibration_error_is_that_of_bins_of_equal_numbers() -> None:
+    generator = np.random.default_rng(2)
+    p = generator.random(BINS * 20)
+    truth = generator.random(BINS * 20) < p**2
+    order = np.argsort(p)
+    by_hand = np.mean([abs(p[part].mean() - truth[part].mean()) for part in np.array_split(order, BINS)])
 
-    np.testing.assert_allclose(curve["false_positive_rate"], fpr, atol=1e-5)
-    np.testing.assert_allclose(curve["true_positive_rate"], tpr, atol=1e-5)
-    assert len(roc_points(scored, most=10)["threshold"]) == 11
+    found = Scored(p, truth, Units.alone(len(p)), 0.5).figures(np.ones((1, len(p))))["ece"][0]
+
+    assert found == pytest.approx(by_hand)
+
+
+def test_films_of_equal_score_are_not_parted_by_their_order() -> None:
+    """Sorted by label, films of one score would fall into bins of one class each."""
+    truth = np.arange(60) < 30
+
+    found = Scored(np.full(60, 0.5), truth, Units.alone(60), 0.5).figures(np.ones((1, 60)))
+
+    assert found["ece"][0] == pytest.approx(0)
+    assert found["roc_auc"][0] == 0.5
+
+
+def test_a_right_model_of_few_films_shows_an_error_by_chance_alone() -> None:
+    generator = np.random.default_rng(3)
+    p = generator.random(300)
+    drawn = [
+        Scored(p, generator.random(300) < p, Units.alone(300), 0.5).figures(ONES)["ece"][0] for _ in range(60)
+    ]
+
+    assert error_by_chance(p) == pytest.approx(float(np.mean(drawn)), abs=0.006)
+    assert error_by_chance(generator.random(6000)) < error_by_chance(p) / 3
 
 
 def test_with_one_class_only_its_own_rate_is_defined(scored: Scored) -> None:
     alone = scored.subset(scored.is_covid_N)
 
-    found = intervals(alone.unit_N, partial(figures, alone), "one class")
+    found = alone.figures(np.ones((1, len(alone.is_covid_N))))
 
-    defined = {name for name, metric in found.items() if metric["value"] is not None}
-    assert defined == {"recall"}
-    assert found["roc_auc"]["low"] is None
-
-
-def test_an_interval_names_its_set_size_and_method(scored: Scored) -> None:
-    found = intervals(scored.unit_N, partial(figures, scored), "phantoms")["roc_auc"]
-
-    assert found["low"] < found["value"] < found["high"]
-    assert found["n"] == 300
-    assert found["set"] == "phantoms"
-    assert "100 patients or groups" in found["method"]
+    assert {name for name, value in found.items() if not np.isnan(value[0])} == {"sensitivity"}
+    assert alone.undefined("roc_auc") == "no film without COVID-19"
 
 
-def test_films_without_patients_are_marked_as_drawn_by_image(scored: Scored) -> None:
-    found = intervals(np.arange(300), partial(figures, scored), "phantoms")["roc_auc"]
+def test_what_divides_by_nothing_is_not_defined(scored: Scored) -> None:
+    never = Scored(scored.probability_N, scored.is_covid_N, scored.units, 2.0)
 
-    assert "of images" in found["method"]
+    found = never.figures(ONES)
+
+    assert np.isnan(found["precision"][0])
+    assert np.isnan(found["mcc"][0])
+    assert never.undefined("precision") == "nothing was called positive"
+    assert found["npv"][0] == pytest.approx((~scored.is_covid_N).mean())
 
 
-def test_repeated_films_of_a_patient_do_not_narrow_the_interval(scored: Scored) -> None:
-    apart = Scored(scored.probability_N, scored.is_covid_N, np.arange(300), 0.5)
-    copies = Scored(
-        np.tile(scored.probability_N, 4), np.tile(scored.is_covid_N, 4), np.tile(np.arange(300), 4), 0.5
+def test_the_films_behind_a_figure_are_those_of_its_denominator(scored: Scored) -> None:
+    assert scored.base("sensitivity").sum() == scored.is_covid_N.sum()
+    assert scored.base("specificity").sum() == (~scored.is_covid_N).sum()
+    assert scored.base("precision").sum() == scored.called.sum()
+    assert scored.base("npv").sum() == (~scored.called).sum()
+    assert scored.base("roc_auc").all()
+
+
+def test_a_threshold_may_differ_from_film_to_film() -> None:
+    films = Scored(
+        np.array([0.3, 0.3, 0.7]), np.array([True, False, True]), Units.alone(3), np.array([0.2, 0.5, 0.9])
     )
 
-    def width(films: Scored) -> float:
-        found = intervals(films.unit_N, partial(figures, films), "phantoms")["roc_auc"]
-        return float(found["high"] - found["low"])
-
-    assert width(copies) == pytest.approx(width(apart), rel=0.02)
+    assert films.called.tolist() == [True, False, False]
+    assert films.subset(np.array([True, False, True])).called.tolist() == [True, False]
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    truth = np.arange(120) % 2 == 0
-    covered = 0
-    for seed in range(40):
-        score = np.random.default_rng(seed).standard_normal(120) + truth
-        drawn = Scored(score, truth, np.arange(120), 0.5)
-        found = intervals(
-            drawn.unit_N, lambda w, d=drawn: {"auc": weighted_auc(d.probability_N, truth, w)}, "x"
-        )
-        # Two normal distributions one deviation apart have AUC = Phi(1 / sqrt 2) = 0.760.
-        covered += found["auc"]["low"] <= 0.7602 <= found["auc"]["high"]
+def test_errors_among_judged_films_by_hand() -> None:
+    # COVID-19: one right, one missed, one open. The others: two right, one alarmed, one open.
+    truth = np.array([True] * 3 + [False] * 4)
+    judged = Judged(np.array([1, -1, 0, -1, -1, 1, 0]), truth, Units.alone(7))
 
-    assert 33 <= covered <= 40
+    found = {name: value[0] for name, value in judged.figures(np.ones((1, 7))).items()}
+
+    assert found == pytest.approx(
+        {"abstain_rate": 2 / 7, "error_among_judged": 2 / 5, "missed_rate": 1 / 3, "false_alarm_rate": 1 / 4}
+    )
+    assert {name: judged.base(name).sum() for name in found} == {
+        "abstain_rate": 7, "error_among_judged": 5, "missed_rate": 3, "false_alarm_rate": 4
+    }  # fmt: skip
+
+
+def test_three_classes_agree_with_scikit_learn() -> None:
+    generator = np.random.default_rng(4)
+    truth = generator.integers(0, 3, 200)
+    called = np.where(generator.random(200) < 0.7, truth, generator.integers(0, 3, 200))
+    films = Called(truth, called, Units.alone(200), ("covid", "normal", "pneumonia"))
+
+    found = {name: value[0] for name, value in films.figures(np.ones((1, 200))).items()}
+
+    recall, precision = (
+        score(truth, called, average=None) for score in (peer.recall_score, peer.precision_score)
+    )
+    expected = {
+        "accuracy": peer.accuracy_score(truth, called),
+        "balanced_accuracy": peer.balanced_accuracy_score(truth, called),
+        "macro_f1": peer.f1_score(truth, called, average="macro"),
+        **{f"sensitivity_{name}": recall[k] for k, name in enumerate(films.classes)},
+        **{f"precision_{name}": precision[k] for k, name in enumerate(films.classes)},
+    }
+    assert found == pytest.approx(expected)
+    matrix = films.confusion(np.ones((1, 200)))[0]
+    np.testing.assert_array_equal(matrix, peer.confusion_matrix(truth, called))
+    assert films.base("sensitivity_normal").sum() == (truth == 1).sum()
+    assert films.base("precision_normal").sum() == (called == 1).sum()
+
+
+def test_a_head_is_ranked_by_its_own_answer() -> None:
+    ranked = Ranked(np.array([1.0, 2.0, 3.0]), np.array([False, True, False]), Units.alone(3))
+
+    assert ranked.figures(np.ones((1, 3)))["roc_auc"][0] == 0.5
+
+
+def test_bins_of_reliability_hold_all_films_in_equal_numbers(scored: Scored) -> None:
+    bins = reliability(scored)
+
+    assert [b["films"] for b in bins] == [20] * 15
+    assert sum(b["covid"] for b in bins) == scored.is_covid_N.sum()
+    assert all(b["low"] <= b["probability"] <= b["high"] for b in bins)
+
+
+def test_net_benefit_by_hand() -> None:
+    truth = np.array([True, True, False, False, False])
+    films = Scored(np.array([0.9, 0.3, 0.6, 0.2, 0.1]), truth, Units.alone(5), 0.5)
+
+    found = net_benefit(films, np.array([0.2, 0.5]))
+
+    # At 0.2 four films are treated, two of them in vain, at a price of 0.25 each; at 0.5 two, one in vain.
+    assert found["model"] == pytest.approx([2 / 5 - 2 / 5 * 0.25, 1 / 5 - 1 / 5])
+    assert found["treat all"] == pytest.approx([2 / 5 - 3 / 5 * 0.25, 2 / 5 - 3 / 5])
+    assert found["treat none"].tolist() == [0, 0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))
+def test_an_area_is_that_of_scikit_learn_or_not_defined(films: list[tuple[int, bool]]) -> None:
+    score = np.array([film[0] for film in films], float)
+    truth = np.array([film[1] for film in films])
+
+    (found,) = weighted_auc(score, truth, np.ones((1, len(films))))
+
+    if truth.all() or not truth.any():
+        assert np.isnan(found)
+    else:
+        assert found == pytest.approx(peer.roc_auc_score(truth, score))

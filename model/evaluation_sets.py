@@ -1,0 +1,120 @@
+"""Which films are scored together: both questions apart, by source, by view, and by what the model knew."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.checkpoint import Model
+from model.folds import group_units
+from model.manifest import Film
+from model.metrics import Bool, Units
+
+NORMAL = ("normal",)
+DISEASE = ("pneumonia", "other")
+REST = "COVID-19 against the rest"
+AGAINST_NORMAL = "COVID-19 against normal"
+AGAINST_DISEASE = "COVID-19 against other disease"
+QUESTIONS = {AGAINST_NORMAL: NORMAL, AGAINST_DISEASE: DISEASE}
+SUFFIXES = {REST: "", AGAINST_NORMAL: "_covid_vs_normal", AGAINST_DISEASE: "_covid_vs_other_disease"}
+"""What is put behind a figure's name where figures of several questions stand in one list."""
+ROLES = {
+    "calibrated": "sources that calibrated the model, other films",
+    "trained": "sources that trained the model, other films",
+    "unseen": "sources that neither trained nor calibrated the model",
+}
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Films that are scored together."""
+
+    name: str
+    """Name in results."""
+    kind: str
+    """``question``, ``source``, ``view`` or ``role``."""
+    chosen_N: Bool
+    """Whether each film belongs."""
+
+
+def units_of(films: Sequence[Film]) -> Units:
+    """Return the patients and groups of films.
+
+    A patient id that ends in the film's own file name was made up from it: such a film names no patient.
+    """
+    named = [
+        bool(film.patient_id) and not film.patient_id.endswith(film.path.rsplit("/", 1)[-1].rsplit(".", 1)[0])
+        for film in films
+    ]
+    return Units(group_units(films), np.array(named, bool))
+
+
+def evaluation_sets(films: Sequence[Film], model: Model) -> list[EvaluationSet]:
+    """Return every set to report; the first is all films."""
+    covid_label = model.config.data.covid_label
+    everything = np.ones(len(films), bool)
+    found = [EvaluationSet(REST, "question", everything)]
+    found += [EvaluationSet(name, "question", chosen_N) for name, chosen_N in _apart(films, covid_label, "")]
+    sources, views = (sorted({str(getattr(film, key)) for film in films}) for key in ("source", "view"))
+    if len(sources) > 1:
+        for source in sources:
+            there_N = np.array([film.source == source for film in films])
+            place = source or "no source named"
+            found.append(EvaluationSet(f"{place}: {REST}", "source", there_N))
+            apart = _apart([film for film in films if film.source == source], covid_label, f"{place}: ")
+            for name, within in apart:
+                chosen_N = there_N.copy()
+                chosen_N[there_N] = within
+                # With one kind of other films their question is the whole story.
+                if not np.array_equal(chosen_N, there_N):
+                    found.append(EvaluationSet(name, "source", chosen_N))
+                else:
+                    found[-1] = EvaluationSet(name, "source", chosen_N)
+    if len(views) > 1:
+        for view in views:
+            chosen_N = np.array([film.view == view for film in films])
+            found.append(EvaluationSet(f"view {view or 'not named'}", "view", chosen_N))
+    return found + role_sets(films, model)
+
+
+def _apart(films: Sequence[Film], covid_label: str, place: str) -> list[tuple[str, Bool]]:
+    label_N = np.array([film.label for film in films])
+    covid_N = label_N == covid_label
+    found = []
+    for question, labels in QUESTIONS.items():
+        rest_N = np.isin(label_N, labels)
+        if rest_N.any() and covid_N.any():
+            found.append((place + question, rest_N | covid_N))
+    return found
+
+
+def role_sets(films: Sequence[Film], model: Model) -> list[EvaluationSet]:
+    """Return the films by what the model had of their source: calibration, training, or nothing.
+
+    A model knows its sources by the counts of its provenance (``source:label``, by subset). A film that
+    names no source counts as unseen.
+    """
+    counted = model.provenance.get("films", {})
+
+    def sources(*subsets: str) -> set[str]:
+        return {name.rsplit(":", 1)[0] for subset in subsets for name in counted.get(subset, {})} - {"all"}
+
+    calibrated = set(model.config.data.calibration_sources)
+    trained = sources("train", "validation")
+    roles = {
+        "calibrated": [film.source in calibrated for film in films],
+        "trained": [film.source in trained - calibrated for film in films],
+        "unseen": [film.source not in trained | calibrated for film in films],
+    }
+    return [
+        EvaluationSet(ROLES[role], "role", np.array(there, bool))
+        for role, there in roles.items()
+        if any(there)
+    ]
+
+
+def from_different_sources(films: Sequence[Film], covid_label: str) -> bool:
+    """Return whether the classes come from different places, so that the place may tell the class."""
+    covid = {film.source for film in films if film.label == covid_label}
+    rest = {film.source for film in films if film.label != covid_label}
+    return bool(covid and rest and covid != rest)

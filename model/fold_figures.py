@@ -1,0 +1,140 @@
+"""Figures of several models of one kind: k folds, held-out families, seeds; scores are never pooled."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from model.bootstrap import Figure, Films, described, intervals, percentiles, resample, rounded, to_json
+from model.metrics import Figures, Float64, Units
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The films that one model was scored on, having learned and chosen nothing on them."""
+
+    name: str
+    """``fold 1``, or the name of the family held out."""
+    films: Films
+    """The films with what that fold's model said; units are numbered over all folds together."""
+    chosen_on: str
+    """On which films its epoch and threshold were chosen, and which they are."""
+
+
+@dataclass(frozen=True)
+class FoldSummary:
+    """Every figure per fold, and its mean over folds."""
+
+    folds: Mapping[str, Mapping[str, Figure]]
+    """Per fold its figures."""
+    mean: Mapping[str, Figure]
+    """Per figure the mean over the folds in which it is defined."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "mean": to_json(self.mean),
+            "folds": {name: to_json(figures) for name, figures in self.folds.items()},
+        }
+
+
+def summarise_folds(folds: Sequence[Fold], set_name: str, kind: str = "folds") -> FoldSummary:
+    """Return each figure per fold and the mean over folds, with intervals.
+
+    Each figure is computed within a fold, from the scores of that fold's model, and the figures are
+    averaged: scores of different models have no common scale. For the mean's interval, patients are drawn
+    over all folds at once and the mean is taken anew, so that a patient with films in two folds is drawn
+    into both. The interval tells what other patients would change, not what another training would.
+
+    Parameters
+    ----------
+    folds
+        The folds; a unit has the same number in each of them.
+    set_name
+        Name of the set as a whole.
+    kind
+        ``folds`` or ``families``, in words.
+
+    Raises
+    ------
+    ValueError
+        If there is no fold, or two of one name.
+    """
+    names = [fold.name for fold in folds]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"expected {kind} of different names, came {names}")
+    found = {
+        fold.name: _with_choice(intervals(fold.films, f"{set_name}, {fold.name}"), fold) for fold in folds
+    }
+    units = Units(
+        np.concatenate([fold.films.units.number_N for fold in folds]),
+        np.concatenate([fold.films.units.named_N for fold in folds]),
+    )
+    shared = [name for name in found[names[0]] if all(name in figures for figures in found.values())]
+    defined = {name: [fold for fold in names if found[fold][name].value is not None] for name in shared}
+    whole, drawn = resample(units, lambda weight_BN: _mean(folds, defined, weight_BN))
+    mean = {}
+    for name in shared:
+        inside = defined[name]
+        n = sum(found[fold][name].n for fold in inside)
+        if not inside:
+            mean[name] = Figure(None, None, None, 0, set_name, f"not defined in any of {len(names)} {kind}")
+            continue
+        low, high = percentiles(name, whole[name], drawn[name])
+        values = [found[fold][name].value or 0.0 for fold in inside]
+        method = (
+            f"mean over {len(inside)} {kind} ({', '.join(inside)}), each with its own model, never pooled, "
+            f"from {min(values):.3f} to {max(values):.3f}; {described(units)}; {_choices(folds)}"
+        )
+        mean[name] = Figure(rounded(whole[name]), rounded(low), rounded(high), n, set_name, method)
+    return FoldSummary(found, mean)
+
+
+def _with_choice(figures: Mapping[str, Figure], fold: Fold) -> dict[str, Figure]:
+    return {
+        name: Figure(f.value, f.low, f.high, f.n, f.set, f"{f.method}; {fold.chosen_on}")
+        for name, f in figures.items()
+    }
+
+
+def _choices(folds: Sequence[Fold]) -> str:
+    stated = dict.fromkeys(fold.chosen_on for fold in folds)
+    return (
+        next(iter(stated)) if len(stated) == 1 else "epoch and threshold of each chosen apart from its films"
+    )
+
+
+def _mean(folds: Sequence[Fold], defined: Mapping[str, Sequence[str]], weight_BN: Float64) -> Figures:
+    ends = np.cumsum([len(fold.films.units.number_N) for fold in folds])[:-1]
+    parts = np.split(weight_BN, ends, axis=1)
+    values = {fold.name: fold.films.figures(part) for fold, part in zip(folds, parts, strict=True)}
+    result: Figures = {}
+    for name, inside in defined.items():
+        stacked = (
+            np.stack([values[fold][name] for fold in inside])
+            if inside
+            else np.full((1, len(weight_BN)), np.nan)
+        )
+        # A resample in which one fold has no figure says nothing of the mean over all of them.
+        result[name] = stacked.mean(axis=0)
+    return result
+
+
+def summarise_seeds(runs: Mapping[str, Mapping[str, Figure]]) -> dict[str, dict[str, Any]]:
+    """Return, per figure, its value for each seed, their mean, and the smallest and largest of them."""
+    names = list(dict.fromkeys(name for figures in runs.values() for name in figures))
+    result = {}
+    for name in names:
+        values = {
+            seed: figure.value
+            for seed, figures in runs.items()
+            if (figure := figures.get(name)) is not None and figure.value is not None
+        }
+        if values:
+            mean = float(np.mean(list(values.values())))
+            result[name] = {
+                "values": values, "mean": rounded(mean), "low": min(values.values()),
+                "high": max(values.values()), "spread": f"smallest and largest of {len(values)} seeds",
+            }  # fmt: skip
+    return result
