@@ -103,6 +103,7 @@ def test_the_bytes_that_are_sent_are_the_stored_ones(web_pacs: Orthanc) -> None:
         (202, failed(0xA700), Outcome.AGAIN, 0xA700),
         (200, failed(0x0122), Outcome.NEVER, 0x0122),
         (200, failed(0x0000), Outcome.AGAIN, 0x0110),
+        (409, failed(0xB000), Outcome.AGAIN, 0xB000),
         (409, failed(0x0110), Outcome.AGAIN, 0x0110),
         (409, failed(0x0111), Outcome.DUPLICATE, 0x0111),
         (409, failed(0xA900), Outcome.NEVER, 0xA900),
@@ -267,6 +268,8 @@ def test_a_404_is_asked_again_over_all_since_it_is_also_a_wrong_address() -> Non
 def test_no_content_is_not_found() -> None:
     with ScriptedWeb.running(code=204) as web:
         assert dicomweb.find_by_qido(target_of(web), IDENTITY) is None
+    # At instance level a server may leave the patient out, unless it is asked.
+    assert "includefield=PatientID" in web.requests[0].path
 
 
 @pytest.mark.parametrize("body", [b"{", b"[7]", b'[{"00080018": 1}]', b"7", b"<html>"])
