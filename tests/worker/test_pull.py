@@ -9,6 +9,9 @@ import pytest
 from archives import Dcmqrscp
 from builders import build_dx, build_film, build_secondary_capture, compress, to_bytes
 from parts import Orthanc, free_port
+from pydicom import Dataset
+from pynetdicom import AE, evt
+from scripted_pacs import end_server
 from scripted_web import ScriptedWeb
 
 from dicom_io import dicomweb, retrieve
@@ -254,6 +257,26 @@ def test_a_server_that_ignores_the_accession_number_yields_nothing_of_other_pati
                   {"0020000D": {"vr": "UI", "Value": ["no UID"]}}]"""
     with ScriptedWeb.running(body=studies) as web:
         assert [s.study_instance_uid for s in WebSource(WebTarget(web.url)).studies("A")] == ["1.3"]
+
+
+def test_a_pacs_that_ignores_the_accession_number_yields_nothing_of_other_patients() -> None:
+    def find(event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        for study, accession in (("1.2", "B"), ("1.3", "A"), ("no UID", "A")):
+            answer = Dataset()
+            answer.QueryRetrieveLevel = "STUDY"
+            answer.add_new("StudyInstanceUID", "UI", study)
+            answer.AccessionNumber = accession
+            yield 0xFF00, answer
+
+    entity = AE()
+    entity.add_supported_context(retrieve.FIND)
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, find)])
+    port = int(server.server_address[1])  # type: ignore[union-attr]
+    try:
+        studies = DimseSource(Target("PACS", "127.0.0.1", port, "CXRWORKER", 20)).studies("A")
+    finally:
+        end_server(server.shutdown, port)  # type: ignore[union-attr]
+    assert [study.study_instance_uid for study in studies] == ["1.3"]
 
 
 def test_a_server_that_sends_another_instance_is_not_believed() -> None:
