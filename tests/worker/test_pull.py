@@ -279,6 +279,28 @@ def test_a_pacs_that_ignores_the_accession_number_yields_nothing_of_other_patien
     assert [study.study_instance_uid for study in studies] == ["1.3"]
 
 
+def test_a_pacs_that_sends_another_instance_is_not_believed() -> None:
+    def send(event: Any) -> Iterator[Any]:
+        yield 1
+        yield 0xFF00, FILMS["of another study"]
+
+    cr = str(FILMS["CR"].SOPClassUID)
+    entity = AE()
+    entity.add_supported_context(retrieve.GET)
+    entity.add_supported_context(cr, scu_role=False, scp_role=True)
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_GET, send)])
+    port = int(server.server_address[1])  # type: ignore[union-attr]
+    taken: list[Fetched] = []
+    try:
+        source = DimseSource(Target("PACS", "127.0.0.1", port, "CXRWORKER", 20))
+        asked = [Instance(STUDY, f"{STUDY}.1", uid_of("CR"), cr)]
+        (outcome,) = source.fetch(asked, lambda came: not taken.append(came))  # type: ignore[func-returns-value]
+    finally:
+        end_server(server.shutdown, port)  # type: ignore[union-attr]
+    assert outcome is not None
+    assert not taken
+
+
 def test_a_server_that_sends_another_instance_is_not_believed() -> None:
     part = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + ENCODED[0] + b"\r\n--b--"
     media_type = 'multipart/related; type="application/dicom"; boundary=b'
