@@ -67,8 +67,8 @@ def check_report(
     else:
         _check_probability(items, context)
         _check_answers(items, context)
-    _check_references(report, items, film, context)
     _check_film(items, film, profile)
+    _check_references(report, items, film, context)
     _check_algorithm(items, context, profile)
 
 

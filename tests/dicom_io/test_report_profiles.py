@@ -243,7 +243,7 @@ FALSE_TEXTS: dict[str, tuple[Change, str]] = {
         _set_text("Procedure Description", "Algorithm cxr-net, version 1.2"),
         "algorithm identification",
     ),
-    "another film": (_other_film, "evidence"),
+    "another film": (_other_film, "references"),
     "another earlier report": (_drop_evidence, "evidence"),
 }
 

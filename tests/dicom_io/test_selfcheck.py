@@ -9,12 +9,22 @@ from builders import build_film
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
-from result_sources import NEGATIVE, ODD_SOURCES, POSITIVE, UNDETERMINED, build_results
+from result_sources import (
+    NEGATIVE,
+    ODD_SOURCES,
+    POSITIVE,
+    UNDETERMINED,
+    build_results,
+    ramp_HW,
+    spot_HW,
+)
 
 from dicom_io.errors import InvalidResult
 from dicom_io.findings import ResultContext
+from dicom_io.presentation import build_presentation
 from dicom_io.report import encode
 from dicom_io.selfcheck import check_result
+from dicom_io.summary import build_summary
 
 Change = Callable[[Dataset], None]
 
@@ -214,3 +224,46 @@ def test_letters_lost_in_a_text_of_our_own_are_refused() -> None:
     report.SeriesDescription = "research use only \ufffd"
     with pytest.raises(InvalidResult, match="texts"):
         check_result(encode(report), film, context)
+
+
+def _other_image(state: Dataset) -> None:
+    state.ReferencedSeriesSequence[0].ReferencedImageSequence[0].ReferencedSOPInstanceUID = "1.2.3"
+
+
+def _other_series(state: Dataset) -> None:
+    state.ReferencedSeriesSequence[0].SeriesInstanceUID = "1.2.3"
+
+
+def _other_words(state: Dataset) -> None:
+    for annotation in state.GraphicAnnotationSequence:
+        for text in annotation.get("TextObjectSequence") or ():
+            text.UnformattedTextValue = "COVID-19 absent"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_other_image, "ReferencedSOPInstanceUID"),
+        (_other_series, "SeriesInstanceUID of the reference"),
+        (_other_words, "annotation"),
+        (_remove("GraphicAnnotationSequence"), "GraphicAnnotationSequence"),
+        (_set("PatientID", "SECRET"), "PatientID"),
+        (_set("SeriesNumber", 9002), "SeriesNumber"),
+    ],
+)
+def test_a_false_presentation_state_is_refused(change: Change, message: str) -> None:
+    film = build_film()
+    state = build_presentation(film, spot_HW(), POSITIVE)
+    check_result(encode(state), film, POSITIVE)
+    change(state)
+    with pytest.raises(InvalidResult, match=message):
+        check_result(encode(state), film, POSITIVE)
+
+
+def test_a_summary_page_in_the_series_of_the_heat_map_is_refused() -> None:
+    film = build_film()
+    page = build_summary(film, ramp_HW(film), spot_HW(), POSITIVE)
+    check_result(encode(page), film, POSITIVE)
+    page.SeriesNumber = 9002
+    with pytest.raises(InvalidResult, match="SOPInstanceUID"):
+        check_result(encode(page), film, POSITIVE)
