@@ -159,7 +159,10 @@ def _rows(context: ResultContext, highest: float) -> Iterator[tuple[str, str]]:
     yield "Model", f"{algorithm.name} {algorithm.version}, weights {algorithm.weights_sha256[:12]}"
     for label in ("calibration", "prevalence"):
         lines = [line for line in algorithm.parameters if line.startswith(label)]
-        yield label.capitalize(), "; ".join(line.removeprefix(label).lstrip(": ") for line in lines) or "not stated"
+        yield (
+            label.capitalize(),
+            "; ".join(line.removeprefix(label).lstrip(": ") for line in lines) or "not stated",
+        )
     yield "Map", describe_map(highest).removeprefix("Map: ")
     yield "Node", f"{context.device.node_id}, cxr-worker {context.device.software_version}"
     yield "Time", context.created_at.isoformat(sep=" ", timespec="seconds")
@@ -172,7 +175,9 @@ def _draw_probability(draw: ImageDraw.ImageDraw, finding: Finding, top: int) -> 
     def place(probability: float) -> int:
         return left + round((right - left) * probability)
 
-    draw.rectangle((place(finding.band_low), top - 6, place(finding.band_high), top + height + 6), fill=_BAND)
+    if finding.band_high > finding.band_low:
+        ends = place(finding.band_low), top - 6, place(finding.band_high), top + height + 6
+        draw.rectangle(ends, fill=_BAND)
     draw.rectangle((left, top, place(finding.probability), top + height), fill=_BAR)
     draw.rectangle((left, top, right, top + height), outline=GREY)
     threshold = place(finding.threshold)

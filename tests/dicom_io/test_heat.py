@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from result_sources import spot_HW
 
 from dicom_io.heat import MOST_OUTLINES, OUTLINE_LEVEL, blend, draw_scale, outline
+from dicom_io.lettering import font
 
 # Machado, Oliveira, Fernandes 2009, severity 1.0, on linear RGB.
 DEFICIENCIES = {
@@ -75,6 +76,17 @@ def test_the_scale_has_six_numbers_beside_it() -> None:
     assert len(starts) == 6
 
 
+@pytest.mark.parametrize(("value", "text"), [(1.0, "1.0"), (0.6, "0.6"), (0.0, "0.0")])
+def test_each_number_stands_beside_its_colour(value: float, text: str) -> None:
+    picture = Image.new("RGB", (200, 400))
+    draw_scale(picture, (20, 40), 301, 16)
+    middle = 40 + round(300 * (1 - value))
+    expected = Image.new("RGB", (200, 400))
+    ImageDraw.Draw(expected).text((46, middle), text, fill=(255, 255, 255), font=font(16), anchor="lm")
+    box = (46, middle - 10, 120, middle + 10)
+    assert picture.crop(box).tobytes() == expected.crop(box).tobytes()
+
+
 def _mask(points_N2: NDArray[np.float64], rows: int, columns: int) -> NDArray[np.bool_]:
     from matplotlib.path import Path
 
@@ -90,6 +102,13 @@ def test_an_outline_holds_what_reaches_the_level_and_nothing_else() -> None:
     seen_HW = np.asarray(Image.fromarray(cam_HW).resize((columns, rows), Image.Resampling.BILINEAR))
     wrong_HW = _mask(points_N2, rows, columns) != (seen_HW >= OUTLINE_LEVEL)
     assert wrong_HW.mean() < 0.005
+
+
+@pytest.mark.parametrize("cells", [7, 12, 160])
+def test_an_outline_is_not_shifted_against_the_film(cells: int) -> None:
+    ramp_N = 1.0 - np.abs(np.linspace(-1.0, 1.0, 2 * cells + 1)[1::2])
+    (points_N2,) = outline(np.outer(ramp_N, ramp_N).astype(np.float32), 2000, 1600)
+    assert points_N2.min(axis=0) + points_N2.max(axis=0) == pytest.approx([1600, 2000], abs=0.5)
 
 
 @pytest.mark.parametrize("size", [(12, 12), (7, 10), (1, 1), (160, 160), (900, 700)])

@@ -18,7 +18,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import JPEG2000Lossless
-from result_sources import NEGATIVE, POSITIVE, UNDETERMINED, need_program, spot_HW
+from result_sources import NEGATIVE, POSITIVE, UNDETERMINED, need_program, need_validators, spot_HW
 
 from dicom_io.errors import InvalidResult
 from dicom_io.heat import OUTLINE_LEVEL, outline
@@ -27,6 +27,7 @@ from dicom_io.presentation import build_presentation
 from dicom_io.report import encode
 from dicom_io.softcopy import is_monochrome
 from dicom_io.uids import Kind, result_uid
+from dicom_io.validators import inspect_folder
 
 GSPS = "1.2.840.10008.5.1.4.1.1.11.1"
 COLD_HW = spot_HW(peak=OUTLINE_LEVEL - 0.01)
@@ -150,7 +151,8 @@ def _signed(**attributes: Any) -> FileDataset:
 
 def _eight_bits(**attributes: Any) -> FileDataset:
     film = build_film()
-    put_pixels(film, film.pixel_array >> 4, bits_stored=8)
+    # Neither 0 nor 255 occurs: they are black and white all the same.
+    put_pixels(film, np.clip(film.pixel_array >> 4, 20, 200), bits_stored=8)
     return set_attributes(film, attributes)  # type: ignore[return-value]
 
 
@@ -221,6 +223,16 @@ def test_dcmtk_shows_the_film_with_it_as_we_read_it(name: str, tmp_path: Path) -
     assert shown_HW.shape == expected_HW.shape
     # dcmp2pgm computes in 8 bits.
     assert np.abs(shown_HW - expected_HW).max() < 1.5 / 255
+
+
+def test_no_validator_finds_an_error_in_any_of_them(tmp_path: Path) -> None:
+    need_validators("dciodvfy")
+    for name in FILMS.keys() - {"real"}:
+        state = build_presentation(FILMS[name](), spot_HW(), POSITIVE)
+        (tmp_path / f"{name}.dcm").write_bytes(encode(state))
+    findings = inspect_folder(tmp_path, tools=["dciodvfy"])
+    assert findings.files == len(FILMS) - 1
+    assert not findings.errors + findings.warnings, "\n".join(map(str, findings.errors + findings.warnings))
 
 
 def test_the_film_is_not_changed() -> None:

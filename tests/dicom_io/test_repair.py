@@ -119,6 +119,27 @@ def test_texts_hold_no_control_characters_and_fit_their_vr(value: str, expected:
     assert repair.repair_text(value, 16) == expected
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("Doe^Jane", "Doe^Jane"),
+        ("=".join(["N" * 64] * 3), "=".join(["N" * 64] * 3)),
+        ("山" * 64, "山" * 64),
+        ("N" * 65, None),
+        ("Doe=" + "N" * 65, None),
+        ("A=B=C=D", None),
+        ("Doe\\Jane", None),
+        ("Doe\n^J\x96ane\x85", "Doe^Jane"),
+    ],
+)
+def test_names_fit_their_component_groups(value: str, expected: str | None) -> None:
+    assert repair.repair_name(value) == expected
+
+
+def test_controls_beyond_ascii_are_no_text_either() -> None:
+    assert repair.repair_text("M\xc3\x96ller\x85", 64) == "M\xc3ller"
+
+
 def test_a_height_in_centimetres_is_left_out() -> None:
     assert repair.repair_height("172") is None
     assert repair.repair_height("1.72") == "1.72"

@@ -84,6 +84,19 @@ def test_the_page_says_everything() -> None:
     assert len({page_HW3[:TEXT_TOP].tobytes() for page_HW3 in pages}) == 1
 
 
+def test_a_model_that_never_abstains_has_no_band_on_its_page() -> None:
+    """Two limits that are the same are no band, wherever they lie."""
+    pages = [
+        render_summary(
+            phantom_HW(),
+            spot_HW(),
+            replace(POSITIVE, finding=replace(POSITIVE.finding, band_low=limit, band_high=limit)),
+        )
+        for limit in (0.3, 0.5)
+    ]
+    assert (pages[0] == pages[1]).all()
+
+
 @pytest.mark.parametrize("size", [(256, 224), (3000, 300), (300, 3000), (8, 8)])
 def test_both_pictures_show_the_whole_film_and_the_left_one_without_colour(size: tuple[int, int]) -> None:
     page_HW3 = render_summary(np.full(size, 0.5, np.float32), np.ones((4, 4), np.float32), POSITIVE)
