@@ -6,7 +6,7 @@ import warnings
 
 from worker.faults import place_of
 
-QUIET = ("pynetdicom", "pydicom", "highdicom", "kombu", "amqp", "alembic", "PIL", "matplotlib")
+QUIET = ("pynetdicom", "pydicom", "highdicom", "kombu", "amqp", "alembic", "PIL", "matplotlib", "urllib3")
 """Libraries whose ordinary lines can quote a data set: only their errors are shown."""
 
 
