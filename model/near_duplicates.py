@@ -1,6 +1,7 @@
 """Films that look alike, found over all pairs: a copy on both sides of a split is a wrong figure."""
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ MOST_BITS = 14
 """Hashes that differ in at most so many of 256 bits belong to one film, as a rule."""
 BLOCK = 512
 """Rows of the table of pairs that are compared at once."""
+
+log = logging.getLogger(__name__)
 
 Hashes = NDArray[np.uint64]
 
@@ -76,10 +79,7 @@ def look_at_all(folder: Path, paths: Sequence[str], cache: Path | None = None) -
     cache
         A file that keeps what was seen, by path, size and time of change; None keeps nothing.
     """
-    known: dict[str, Look] = {}
-    if cache is not None and cache.is_file():
-        stored = json.loads(cache.read_text())
-        known = {key: Look(reason, tuple(words)) for key, (reason, words) in stored.items()}
+    known = _read_cache(cache) if cache is not None else {}
     keys = [_state_of(folder / path) for path in paths]
     fresh = [(key, folder / path) for key, path in zip(keys, paths, strict=True) if key not in known]
     # Decoding leaves Python's lock, so threads share the work.
@@ -87,11 +87,27 @@ def look_at_all(folder: Path, paths: Sequence[str], cache: Path | None = None) -
         looked = pool.map(lambda item: look_at(item[1]), fresh)
         known |= {key: look for (key, _), look in zip(fresh, looked, strict=True)}
     if cache is not None and fresh:
+        _write_cache(cache, known)
+    return [known[key] for key in keys]
+
+
+def _read_cache(cache: Path) -> dict[str, Look]:
+    try:
+        stored = json.loads(cache.read_text())
+        return {key: Look(reason, tuple(words)) for key, (reason, words) in stored.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        # Missing, or not ours: then every film is looked at again.
+        return {}
+
+
+def _write_cache(cache: Path, known: dict[str, Look]) -> None:
+    beside = cache.with_name(cache.name + ".part")
+    try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        beside = cache.with_name(cache.name + ".part")
         beside.write_text(json.dumps({key: (look.reason, look.words) for key, look in known.items()}))
         beside.replace(cache)
-    return [known[key] for key in keys]
+    except OSError as error:
+        log.warning("what was seen of the films is not remembered: %s", error)
 
 
 def _state_of(path: Path) -> str:

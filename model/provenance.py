@@ -26,7 +26,7 @@ CODE_SHA256 = hashlib.sha256(CODE).hexdigest()
 
 
 def describe(config: Config, run: Run, films: Subsets) -> dict[str, Any]:
-    """Return command, hashes of code, data and split, libraries, seed, films, licences and start."""
+    """Return command, hashes of code, data and split, libraries, seed, films and licences."""
     counts = {
         subset: dict(sorted(Counter(f"{film.source or 'all'}:{film.label}" for film in members).items()))
         for subset, members in films.items()
@@ -41,7 +41,6 @@ def describe(config: Config, run: Run, films: Subsets) -> dict[str, Any]:
         "split_sha256": hashlib.sha256((run.out / SPLIT).read_bytes()).hexdigest(),
         "films": counts,
         "licences_of_training_films": dict(licences.most_common()),
-        "start": start_of(config, run),
     }
 
 

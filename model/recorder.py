@@ -31,12 +31,15 @@ class Recorder:
         What has a state, by name.
     runlog
         Where the figures go; None in a process that only helps.
+    start
+        Where the weights came from, in words; a resumed run keeps what it had.
     """
 
-    def __init__(self, out: Path, parts: dict[str, Any], runlog: RunLog | None) -> None:
+    def __init__(self, out: Path, parts: dict[str, Any], runlog: RunLog | None, start: str) -> None:
         self.out = out
         self.parts = parts
         self.runlog = runlog
+        self.start = start
         self.best_figure = -math.inf
         self.best_epoch = 0
         self.started_s = time.monotonic()
@@ -58,6 +61,7 @@ class Recorder:
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
         self.best_figure, self.best_epoch = state["best_figure"], state["best_epoch"]
+        self.start = state["start"]
         trainer.state.epoch, trainer.state.max_epochs = state["epoch"], schedule.epochs
         trainer.state.iteration = state["epoch"] * schedule.steps
         trainer.state.epoch_length = schedule.steps
@@ -82,6 +86,7 @@ class Recorder:
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"epoch": epoch, "best_figure": self.best_figure, "best_epoch": self.best_epoch}
         state |= {"finished": bool(trainer.should_terminate), "config_sha256": config_hash}
+        state["start"] = self.start
         try:
             if better:
                 checkpoint.save_weights(self.out / BEST, self.parts["average"])
@@ -93,6 +98,10 @@ class Recorder:
                 "the epochs before are whole. Make room, then go on with --resume"
             ) from error
         log.info("epoch %d: %s", epoch, {k: round(v, 4) for k, v in validated.items()})
+
+    def told(self) -> dict[str, Any]:
+        """Return what the model must say of the run: the epoch that was chosen, and the start."""
+        return {"epoch": self.best_epoch, "start": self.start}
 
     def _row(self, trainer: Engine, validated: dict[str, float]) -> dict[str, float]:
         return {

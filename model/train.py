@@ -20,7 +20,7 @@ from model.engines import TrainingBroke, make_engines
 from model.loaders import make_loaders
 from model.losses import masked_loss
 from model.network import FilmNetwork, build_network, load_imagenet
-from model.provenance import CODE_SHA256, describe, load_backbone
+from model.provenance import CODE_SHA256, describe, load_backbone, start_of
 from model.recorder import BEST, STATE, Recorder
 from model.run import Run
 from model.runlog import RunLog, draw_curves
@@ -70,12 +70,12 @@ def train(config: Config, run: Run) -> Path:
         log.warning("nothing to resume in %s: starting anew", run.out)
         run = replace(run, resume=False)
     films = choose_films(config, run)
-    network, epoch = fit(config, run, films)
+    network, told = fit(config, run, films)
     if network is None:
         return run.out / "model"
     subset = "calibration" if config.data.calibration_sources else "validation"
     calibration = calibrate.calibrate(network, config, data_folder(config, run), films[subset])
-    provenance = describe(config, run, films) | {"epoch": epoch}
+    provenance = describe(config, run, films) | told
     checkpoint.save_model(run.out / "model", checkpoint.Model(config, calibration, network, "", provenance))
     shutil.copyfile(run.out / SPLIT, run.out / "model" / SPLIT)
     return run.out / "model"
@@ -86,8 +86,8 @@ def data_folder(config: Config, run: Run) -> Path:
     return Path(config.data.folder) if config.data.folder else run.manifest.parent
 
 
-def fit(config: Config, run: Run, films: Subsets) -> tuple[FilmNetwork | None, int]:
-    """Train until the schedule or the patience ends; return the best network and its epoch.
+def fit(config: Config, run: Run, films: Subsets) -> tuple[FilmNetwork | None, dict[str, Any]]:
+    """Train until the schedule or the patience ends; return the best network, its epoch and its start.
 
     There is no network where the run was stopped on the way, nor in a process that only helps.
     """
@@ -96,7 +96,7 @@ def fit(config: Config, run: Run, films: Subsets) -> tuple[FilmNetwork | None, i
     trainer, evaluator, parts = make_engines(config, (training, validation), network)
     leads = idist.get_rank() == 0
     runlog = RunLog(run.out, run.mlflow) if leads else None
-    recorder = Recorder(run.out, parts, runlog)
+    recorder = Recorder(run.out, parts, runlog, start_of(config, run))
     digest = config_sha256(config)
     ended = run.resume and recorder.restore(trainer, config.schedule, digest)
     if runlog is not None and not run.resume:
@@ -124,10 +124,10 @@ def fit(config: Config, run: Run, films: Subsets) -> tuple[FilmNetwork | None, i
         draw_curves(run.out)
     stopped = run.stop_after is not None and trainer.state.epoch == run.stop_after < config.schedule.epochs
     if stopped or not leads:
-        return None, recorder.best_epoch
+        return None, recorder.told()
     best = build_network(config)
     checkpoint.load_weights(run.out / BEST, best)
-    return best.to(next(network.parameters()).device), recorder.best_epoch
+    return best.to(next(network.parameters()).device), recorder.told()
 
 
 def loss_of(output: dict[str, Any]) -> float:

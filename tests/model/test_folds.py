@@ -38,11 +38,12 @@ def test_folds_never_part_a_patient_or_a_group(drawn: list[Film], k: int, seed: 
     kept, _ = data.leave_out(drawn, DataConfig())
     assert set(fold_of) == {film.path for film in kept}
     assert set(fold_of.values()) <= set(range(k))
-    seen: dict[int, set[int]] = defaultdict(set)
-    for film, unit in zip(drawn, data.group_units(drawn), strict=True):
-        if film.path in fold_of:
-            seen[int(unit)].add(fold_of[film.path])
-    assert all(len(numbers) == 1 for numbers in seen.values())
+    for key in ("patient_id", "group"):
+        seen: dict[str, set[int]] = defaultdict(set)
+        for film in drawn:
+            if getattr(film, key) and film.path in fold_of:
+                seen[getattr(film, key)].add(fold_of[film.path])
+        assert all(len(numbers) == 1 for numbers in seen.values())
 
 
 @settings(max_examples=50, deadline=None)
@@ -71,6 +72,7 @@ def test_folds_hold_their_share_of_every_class_also_with_patients_of_many_films(
 
     for label, films_of_label in Counter(film.label for film in many).items():
         counts = Counter(fold_of[film.path] for film in many if film.label == label)
+        assert set(counts) == set(range(5))
         assert max(counts.values()) - min(counts.values()) <= 3, (label, counts)
         assert sum(counts.values()) == films_of_label
 

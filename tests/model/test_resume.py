@@ -154,7 +154,9 @@ def test_a_model_trained_elsewhere_is_a_start(
     still = replace(tiny_config, schedule=replace(tiny_config.schedule, backbone_rate=1e-30, epochs=1))
     one_class_less = replace(still, heads=tiny_config.heads[1:])
 
-    train(one_class_less, Run(families, tmp_path, init=unbroken / "model"))
+    longer = replace(one_class_less, schedule=replace(still.schedule, epochs=2))
+    train(longer, Run(families, tmp_path, init=unbroken / "model", stop_after=1))
+    train(longer, Run(families, tmp_path, resume=True))
 
     model = json.loads((tmp_path / "model" / "config.json").read_text())
     assert model["provenance"]["start"].startswith("backbone of another model")

@@ -123,7 +123,8 @@ def test_the_map_of_a_class_is_the_gradient_of_its_log_probability() -> None:
     config = replace(config, transforms=replace(config.transforms, input_px=64))
     torch.manual_seed(0)
     network = build_network(config).eval()
-    features = network.features(torch.randn(2, 3, 64, 64)).detach().requires_grad_()
+    shape = network.features(torch.zeros(2, 3, 64, 64)).shape
+    features = torch.randn(shape, requires_grad=True)
     logits = network.classify(features)
 
     torch.log_softmax(logits, dim=1)[:, 0].sum().backward()
@@ -131,6 +132,7 @@ def test_the_map_of_a_class_is_the_gradient_of_its_log_probability() -> None:
     mean_NC11 = features.grad.mean(dim=(2, 3), keepdim=True)
     expected = torch.relu((mean_NC11 * features).sum(dim=1))
 
+    assert float(expected.detach().max()) > 1e-3
     torch.testing.assert_close(raw_cam(network, features, logits), expected, atol=1e-6, rtol=1e-4)
 
 
