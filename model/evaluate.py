@@ -24,7 +24,7 @@ from model.metrics import Units
 from model.plots import NOTE
 from model.predictions import Predictions, read_predictions
 from model.scoring import score_films
-from model.set_report import Evaluated, flat_figures, report_heads, report_set
+from model.set_report import Evaluated, flat_figures, report_classes, report_heads, report_set
 
 log = logging.getLogger(__name__)
 
@@ -141,10 +141,14 @@ def measure(model: Model, request: Request) -> Measured:
         if not sets[chosen.name]["too_few"]:
             curves[chosen.name] = curves_of(evaluated.scored.subset(chosen.chosen_N))
     details = describe(model, request, reasons) | {"sets": sets, "heads": report_heads(evaluated)}
+    details["classes"] = report_classes(evaluated)
     if other is not None and request.against is not None:
         found = compare.compare_predictions(evaluated.predictions, other, model.config.data.covid_label)
         details["comparison"] = found | {"against": request.against.name}
-    return Measured(flat_figures(sets) | {"details": details}, curves, evaluated)
+    flat = flat_figures(sets)
+    if details["classes"]:
+        flat |= {f"class_{name}": figure for name, figure in details["classes"]["metrics"].items()}
+    return Measured(flat | {"details": details}, curves, evaluated)
 
 
 def evaluate(model: Model, request: Request, out: Path) -> dict[str, Any]:

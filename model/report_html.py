@@ -100,6 +100,7 @@ def context(report: dict[str, Any]) -> dict[str, Any]:
         "figure_names": FIGURES,
         "undefined": undefined(everything),
         "heads": details["heads"],
+        "classes": details["classes"],
         "curve_texts": CURVES,
         "probability_texts": PROBABILITIES,
         "fewest": FEWEST,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydicom.errors import InvalidDicomError
 from tqdm import tqdm
 
 from dicom_io.errors import PermanentError, UnreadablePixels
@@ -40,7 +41,7 @@ def read_film(folder: Path, path: str) -> NDArray[np.float32]:
     """
     try:
         image_HW = load_film(folder / path)
-    except PermanentError as error:
+    except (PermanentError, InvalidDicomError) as error:
         raise UnreadablePixels(f"{path}: {error}") from error
     if min(image_HW.shape) < MIN_SIDE_PX:
         rows, columns = image_HW.shape

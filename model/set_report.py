@@ -110,6 +110,32 @@ def report_heads(evaluated: Evaluated) -> dict[str, Any]:
     return result
 
 
+def called_classes(evaluated: Evaluated) -> metrics.Called | None:
+    """Return the films with the class that a model of classes calls likeliest; None for one of questions.
+
+    Films whose label is in none of its classes are left out.
+    """
+    config = evaluated.model.config
+    if config.link != "softmax":
+        return None
+    class_of = {label: k for k, head in enumerate(config.heads) for label in head.positive}
+    known_N = np.array([film.label in class_of for film in evaluated.films], bool)
+    truth = [class_of[film.label] for film in evaluated.films if film.label in class_of]
+    called_N = evaluated.logits_NK[known_N].argmax(axis=1)
+    units = evaluated.predictions.units.subset(known_N)
+    return metrics.Called(np.array(truth, np.int64), called_N, units, config.head_names)
+
+
+def report_classes(evaluated: Evaluated) -> dict[str, Any] | None:
+    """Return figures and matrix of a model of classes that exclude each other, None for any other."""
+    films = called_classes(evaluated)
+    if films is None or not len(films.truth_N):
+        return None
+    matrix = films.confusion(np.ones((1, len(films.truth_N))))[0].astype(int).tolist()
+    figures = intervals(films, "every film of a class")
+    return {"names": list(films.classes), "confusion_matrix": matrix, "metrics": to_json(figures)}
+
+
 def flat_figures(sets: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return the figures by one name each: of all films, of each question, in source and out of family.
 

@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from model import data
 from model.checkpoint import Model, load_model, save_model
+from model.config import HeadConfig
 from model.data import Film
 from model.evaluate import Request, evaluate, main, measure
 from model.evaluation_sets import evaluation_sets, units_of
+from model.network import build_network
 from model.predict import Predictor
 from model.predictions import read_predictions
 from model.probability import log_odds
@@ -267,6 +270,28 @@ def test_another_prevalence_moves_the_probabilities_and_no_decision(
     assert found["details"]["prevalence_assumed"] == 0.05
 
 
+def test_a_model_of_classes_is_measured_by_the_class_it_calls(
+    families: Path, known_model: Model, tmp_path: Path
+) -> None:
+    heads = tuple(
+        HeadConfig(name, (name,), tuple(other for other in ("covid", "normal", "pneumonia") if other != name))
+        for name in ("covid", "normal", "pneumonia")
+    )
+    config = replace(known_model.config, heads=heads, link="softmax")
+    torch.manual_seed(0)
+    network = build_network(config).eval()
+    found = measure(Model(config, known_model.calibration, network, "x"), Request(families))
+
+    called = found.evaluated.logits_NK.argmax(axis=1)
+    truth = [("covid", "normal", "pneumonia").index(film.label) for film in found.evaluated.films]
+    accuracy = found.report["class_accuracy"]
+    assert accuracy["value"] == pytest.approx(np.mean(called == truth), abs=1e-5)
+    assert accuracy["n"] == 84
+    assert np.sum(found.report["details"]["classes"]["confusion_matrix"], axis=1).tolist() == [28, 28, 28]
+    write_report_html(tmp_path / "report.html", found.report, {"confusion_matrix": "data:,"}, None)
+    assert "the likeliest being called" in (tmp_path / "report.html").read_text()
+
+
 def test_two_models_are_compared_on_the_same_films(
     families: Path, known_model: Model, evaluated: Evaluation, tmp_path: Path
 ) -> None:
@@ -326,6 +351,7 @@ def test_wrong_columns_are_named(
     [
         (b"broken", "1.png: expected a PNG or JPEG"),
         ("one pixel", "1.png: expected a film of at least 32 px a side, came 1 x 1"),
+        ("no DICOM", "1.dcm: File is missing DICOM"),
     ],
 )
 def test_a_film_that_cannot_be_judged_is_named(
@@ -337,7 +363,10 @@ def test_a_film_that_cannot_be_judged_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = manifest_of([{"path": f"{n}.png", "label": "covid" if n else "normal"} for n in range(3)])
-    if isinstance(content, bytes):
+    if content == "no DICOM":
+        (path.parent / "1.png").rename(path.parent / "1.dcm")
+        path.write_text(path.read_text().replace("1.png", "1.dcm"))
+    elif isinstance(content, bytes):
         (path.parent / "1.png").write_bytes(content)
     else:
         Image.new("L", (1, 1)).save(path.parent / "1.png")
