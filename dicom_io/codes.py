@@ -63,9 +63,8 @@ UNREPORTED: Final[frozenset[Reason]] = frozenset(
         Reason.IDENTITY_CHANGED,
         # The earlier film's report stands for both.
         Reason.REPEAT,
-        # No film: an answer to what a program made would run in circles.
+        # No film: an answer to what we made ourselves would run in circles.
         Reason.OWN_OUTPUT,
-        Reason.OTHER_ALGORITHM,
         Reason.SOP_CLASS,
     }
 )
