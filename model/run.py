@@ -27,4 +27,4 @@ class Run:
     init: Path | None = None
     """A model folder whose backbone is the start; None starts from ImageNet or at random."""
     mlflow: str = ""
-    """Tracking server or folder of MLflow; empty does without."""
+    """Tracking server or database of MLflow; empty does without."""

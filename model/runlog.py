@@ -26,12 +26,12 @@ class RunLog:
     out
         Folder for the table, the lines, the curves and TensorBoard's files.
     mlflow_uri
-        Tracking server or folder of MLflow; empty does without.
+        Tracking server or database of MLflow; empty does without.
 
     Raises
     ------
     ValueError
-        If MLflow is wanted and not installed.
+        If MLflow is wanted and not installed, or refuses the address.
     """
 
     def __init__(self, out: Path, mlflow_uri: str = "") -> None:
@@ -97,8 +97,11 @@ def _mlflow(uri: str) -> Any:
         raise ValueError(
             "MLflow is not installed: pip install mlflow-skinny, or leave --mlflow out"
         ) from error
-    mlflow.set_tracking_uri(uri)
-    mlflow.start_run()
+    try:
+        mlflow.set_tracking_uri(uri)
+        mlflow.start_run()
+    except mlflow.exceptions.MlflowException as error:
+        raise ValueError(f"MLflow does not take what --mlflow names: {error}") from error
     return mlflow
 
 

@@ -65,6 +65,23 @@ def test_the_split_of_a_fold_tests_it_alone_and_parts_nothing(drawn: list[Film],
     data.check_split(drawn, subset_of, config)
 
 
+def test_a_film_that_is_left_out_still_joins_two_others() -> None:
+    chains = [
+        film
+        for n in range(40)
+        for film in (
+            Film(f"a{n}", "covid", patient_id=f"p{n}"),
+            Film(f"lateral{n}", "covid", patient_id=f"p{n}", group=f"g{n}", view="L"),
+            Film(f"b{n}", "covid", group=f"g{n}"),
+        )
+    ]
+
+    subset_of = data.fold_split(chains, data.folds(chains, 4, 0), 0, DataConfig(), 0)
+
+    assert len(subset_of) == 80
+    assert all(subset_of[f"a{n}"] == subset_of[f"b{n}"] for n in range(40))
+
+
 def test_folds_hold_their_share_of_every_class_also_with_patients_of_many_films() -> None:
     many = [Film(f"{n}", "covid" if n % 5 == 0 else "normal", f"p{n // 3}", "a") for n in range(900)]
 

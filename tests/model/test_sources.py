@@ -131,11 +131,11 @@ def cohen(root: Path) -> None:
         row | {"finding": "No Finding", "filename": "c.jpg", "age": "9"},
         row | {"finding": "todo", "filename": "d.jpg", "view": "L"},
         row | {"finding": "Tuberculosis", "filename": "e.jpg"},
-        row | {"finding": "Pneumonia", "filename": "ct.jpg", "modality": "CT", "view": "Axial"},
+        row | {"finding": "Pneumonia", "filename": "f.jpg", "modality": "CT"},
         row | {"finding": "Pneumonia", "filename": "lost.jpg"},
     ]
     table(root / "metadata.csv", *rows)
-    for name in "abcde":
+    for name in "abcdef":
         picture(root / "images" / f"{name}.jpg")
 
 
