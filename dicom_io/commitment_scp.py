@@ -9,8 +9,7 @@ from threading import Event, Thread
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pynetdicom import build_context, evt
-from pynetdicom.presentation import PresentationContext
+from pynetdicom import AE, evt
 
 from dicom_io.association import EXPLICIT_LE, IMPLICIT_LE, Target, associate
 from dicom_io.errors import DestinationError, NotDicom
@@ -166,11 +165,10 @@ class CommitmentService:
         self._stopped = Event()
 
     @staticmethod
-    def context() -> PresentationContext:
-        """Return the context to be negotiated: a requester may be SCU, SCP or both (PS3.4 section J.3.3)."""
-        context = build_context(PUSH_MODEL, [EXPLICIT_LE, IMPLICIT_LE])
-        context.scu_role = context.scp_role = True
-        return context
+    def support(entity: AE) -> None:
+        """Negotiate the service there: a requester may be SCU, SCP or both (PS3.4 section J.3.3)."""
+        syntaxes = [EXPLICIT_LE, IMPLICIT_LE]
+        entity.add_supported_context(PUSH_MODEL, syntaxes, scu_role=True, scp_role=True)
 
     def handlers(self) -> list[tuple[Any, Any]]:
         """Return what pynetdicom is to call."""

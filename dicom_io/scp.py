@@ -121,10 +121,10 @@ class StorageListener:
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_REJECTED, self._on_rejected),
             (evt.EVT_C_STORE, self._on_store),
-            (evt.EVT_CONN_CLOSE, _clear_half_received),
         ]
         if self._commitment is not None:
-            entity.supported_contexts = [*entity.supported_contexts, self._commitment.context()]
+            # By itself: a list of contexts loses its roles on the way into the AE.
+            self._commitment.support(entity)
             handlers += self._commitment.handlers()
         server: Any = entity.make_server(
             (self._address.host, self._address.port),
@@ -203,11 +203,6 @@ class StorageListener:
         finally:
             # Its owner has moved it by now; what is still here was not taken.
             path.unlink(missing_ok=True)
-
-
-def _clear_half_received(event: Any) -> None:
-    """Remove the file of an object that was cut off."""
-    event.assoc.dimse.discard()
 
 
 def _peer(event: Any) -> Peer:

@@ -8,6 +8,7 @@ from pathlib import Path
 from socketserver import TCPServer
 from typing import Any
 
+from pynetdicom import evt
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from dicom_io.intake import Intake
@@ -76,8 +77,11 @@ class ListenerServer(ThreadedAssociationServer):
             secured.settimeout(None)
         except OSError as error:
             words, host = failure_words(error), str(client_address[0])
-            log.warning("TLS connection refused: %s, host %s", words, host)
             self.shutdown_request(request)
+            if isinstance(error, ssl.SSLEOFError | ConnectionError):
+                # It left: a look whether the port is open, by us or a monitor, is no refusal.
+                return None
+            log.warning("TLS connection refused: %s, host %s", words, host)
             self.refused("", host, "tls", words)
             return None
         return secured
@@ -93,5 +97,13 @@ class _Connection(RequestHandler):
             peer = association.requestor
             self.server.refused(str(peer.ae_title).strip(), str(peer.address), reason, detail)
 
-        association.dimse = Intake(association, self.server.incoming, refused)
+        intake = Intake(association, self.server.incoming, refused)
+        association.dimse = intake
+
+        def closed(_: Any) -> None:
+            intake.discard()
+            # pynetdicom leaves it open when the peer was faster, until the garbage collector comes.
+            self.request.close()
+
+        association.bind(evt.EVT_CONN_CLOSE, closed)
         return association

@@ -210,6 +210,8 @@ def test_without_commitment_a_request_is_refused_and_our_own_are_still_answered(
 def test_the_answer_to_our_request_is_handed_on(site: Site, as_scp: bool) -> None:
     information = commitment_scp.encode_answer(CommitmentAnswer("1.2.9", (HELD,), ((UNKNOWN, 0x0112),)))
     association = site.associate(as_scp=as_scp, roles=as_scp)
+    if as_scp:
+        assert association.accepted_contexts[0].as_scp, "the role that it proposed is granted"
     # What pynetdicom asks of itself before it sends is not ours to ask of a PACS.
     association.accepted_contexts[0]._as_scp = True
     status, _ = association.send_n_event_report(information, 2, PUSH_MODEL, PUSH_MODEL_INSTANCE)

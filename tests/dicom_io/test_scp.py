@@ -19,7 +19,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu import P_DATA_TF
 from scripted_pacs import end_server
 
-from dicom_io import negotiation, scu
+from dicom_io import intake, negotiation, scu
 from dicom_io.scp import ListenerAddress, Peer, ReceivedInstance, StorageListener, StoreStatus
 from dicom_io.scu import Target
 
@@ -210,6 +210,19 @@ def test_a_message_of_an_unknown_kind_ends_its_association_alone(site: Site) -> 
     assert site.echoes()
 
 
+def test_a_message_that_is_no_film_may_not_fill_the_memory(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "MAX_OTHER_BYTES", 50_000)
+    association = site.associate((CR_STORAGE, EXPLICIT_LE))
+    message = C_STORE_RQ()
+    message.primitive_to_message(request(UID, data=bytes(100_000)))
+    message.command_set.CommandField = 0x0020  # C-FIND-RQ, whose identifier is small
+    send_fragments(association, message)
+    wait_until(lambda: not association.is_established, "the association to end")
+    assert site.echoes()
+
+
 def test_a_class_other_than_the_negotiated_one_is_answered_0117(site: Site) -> None:
     assert store_raw(site, request(UID, sop_class=DX_FOR_PRESENTATION)) == 0x0117
     assert site.stored == []
@@ -276,6 +289,8 @@ def test_more_associations_than_allowed_are_rejected_and_room_comes_back(site: S
     assert all(association.is_established for association in open_ones)
     refused = site.associate((VERIFICATION, EXPLICIT_LE))
     assert refused.is_rejected
+    wait_until(lambda: site.rejected, "the rejection to be recorded")
+    assert [(peer.aet, reason) for peer, reason, _ in site.rejected] == [("STORESCU", "busy")]
     for association in open_ones:
         association.release()
     wait_until(site.echoes, "a place to be free again")

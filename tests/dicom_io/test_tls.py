@@ -117,7 +117,7 @@ def test_an_older_version_and_a_weak_cipher_are_refused(listener: TlsFiles) -> N
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
     old.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
     assert "older version" in handshake(server, calls_with(old))
 

@@ -4,12 +4,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from builders import build_film, to_bytes
 from certificates import Authority
 from parts import free_port
+from scripted_pacs import end_server
+from sqlalchemy import Engine
 
+from dicom_io import scu
+from worker import own_port
 from worker import settings as worker_settings
-from worker.receiver import tls_of
-from worker.settings import Listener, ListenerTls, Settings, SettingsError
+from worker.cli import status
+from worker.context import Context
+from worker.receiver import Receiver, tls_of
+from worker.settings import Listener, ListenerTls, Sender, Settings, SettingsError
 
 CommandLine = Callable[..., tuple[int, str, str]]
 
@@ -92,6 +99,33 @@ def test_a_missing_certificate_stops_at_start_in_words(
     assert code == 2
     assert "cxr-worker: [listener.tls] certificate" in errors
     assert "missing.pem: expected a readable PEM file" in errors
+
+
+@pytest.mark.parametrize("mutual", [True, False], ids=["mutual", "one-sided"])
+def test_our_own_commands_reach_our_port_over_tls(
+    tmp_path: Path, sqlite_engine: Engine, mutual: bool
+) -> None:
+    files = Authority.made_in(tmp_path / "hospital").certify("listener")
+    assert files.certificate is not None
+    tls = ListenerTls(
+        certificate=files.certificate, key=files.key, ca=files.ca, require_client_certificate=mutual
+    )
+    made = Settings(
+        data=tmp_path / "data", listener=Listener(port=free_port(), tls=tls), sender=(Sender(aet="CR1"),)
+    )
+    listener = Receiver(made, sqlite_engine, lambda: None).listener()
+    listener.start()
+    try:
+        state = status.collect(Context(made, sqlite_engine))
+        assert state["listener"]["answers"] is True
+        film = tmp_path / "film.dcm"
+        film.write_bytes(to_bytes(build_film()))
+        answer = scu.send_file(own_port.target(made, "CR1"), film)
+        rejections = status.collect(Context(made, sqlite_engine))["rejections"]
+    finally:
+        end_server(listener.stop, made.listener.port)
+    assert answer.status == 0x0000
+    assert rejections == []
 
 
 def test_asking_for_client_certificates_takes_authorities(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from builders import build_film, compress, to_bytes
 from pydicom import FileDataset, dcmread
 from pydicom.uid import RLELossless
+from rich.console import Console
 from rows import change, events, image
 from sqlalchemy import Engine, select
 
@@ -80,6 +81,10 @@ def test_a_changed_identity_is_an_alarm_until_an_operator_has_it_judged(
     (alarm,) = status.collect(context)["identity_changed"]
     assert alarm["image_id"] == second.id
     assert "PID" not in alarm["detail"]
+    shown = StringIO()
+    status.show(status.collect(context), Console(file=shown, width=200))
+    assert f"ALARM: image {second.id}: image {first.id} is the same film" in shown.getvalue()
+    assert f"cxr-worker reissue {second.id}" in shown.getvalue()
 
     again(context, second.id)
     pipeline.analyse(context, second.id)

@@ -9,7 +9,7 @@ from dicom_io import scu
 from dicom_io.association import Target
 from dicom_io.errors import CxrError
 from dicom_io.scu import Outcome
-from worker import context
+from worker import context, own_port
 from worker.cli import peer_argument
 from worker.settings import Settings
 
@@ -42,7 +42,6 @@ def _target(to: str | None, calling: str | None, settings: Settings) -> Target:
     ours = peer_argument.ae_title(calling, "--from") or next(
         (sender.aet for sender in settings.sender), "CXRSEND"
     )
-    listener = settings.listener
     if to is None:
-        return Target(listener.aet, listener.host, listener.port, ours)
+        return own_port.target(settings, ours)
     return Target(*peer_argument.address(to, "--to"), ours)

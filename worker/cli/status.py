@@ -4,14 +4,14 @@ import argparse
 import json
 import socket
 import sys
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from dicom_io import scu
-from dicom_io.association import Target
-from worker import broker, context, database
+from worker import broker, context, database, own_port
 from worker.cli import installation
 from worker.cli.terminal import visible
 from worker.queries import ledger
@@ -141,11 +141,13 @@ def _how_far(row: dict[str, Any]) -> str:
 
 def _listener_answers(settings: Settings) -> bool:
     """Ask by C-ECHO as a sender that is let in from here; without one, see whether the port is open."""
-    listener = settings.listener
-    host = "127.0.0.1" if listener.host == "0.0.0.0" else listener.host
-    admitted = next((s.aet for s in settings.sender if s.host in (None, host)), None)
-    if admitted is not None:
-        return scu.echo(Target(listener.aet, host, listener.port, admitted, timeout_s=3))
+    port = own_port.target(settings, settings.listener.aet, timeout_s=3)
+    admitted = next((s.aet for s in settings.sender if s.host in (None, port.host)), None)
+    if admitted is not None and scu.echo(replace(port, calling_aet=admitted)):
+        return True
+    # With TLS our own certificate may not do for a client.
+    if admitted is not None and port.tls is None:
+        return False
     with socket.socket() as probe:
         probe.settimeout(3)
-        return probe.connect_ex((host, listener.port)) == 0
+        return probe.connect_ex((port.host, port.port)) == 0
