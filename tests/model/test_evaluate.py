@@ -17,14 +17,15 @@ from model import data
 from model.checkpoint import Model, load_model, save_model
 from model.config import HeadConfig
 from model.data import Film
-from model.evaluate import Request, evaluate, main, measure
+from model.evaluate import Request, choose, evaluate, main, measure
 from model.evaluation_sets import evaluation_sets, units_of
+from model.metrics import Scored, Units
 from model.network import build_network
 from model.predict import Predictor
 from model.predictions import read_predictions
-from model.probability import log_odds
+from model.probability import log_odds, sigmoid
 from model.report_html import write_report_html
-from model.set_report import sets_to_show
+from model.set_report import at_own_prevalence, sets_to_show
 from model.transforms import load_picture
 
 ManifestOf = Callable[[Sequence[dict[str, str]]], Path]
@@ -82,6 +83,49 @@ def test_films_are_parted_by_what_the_model_had_of_their_source(known_model: Mod
     assert found["sources that trained the model, other films"] == [True, False, False, False, False]
     assert found["sources that calibrated the model, other films"] == [False, False, True, False, False]
     assert found["sources that neither trained nor calibrated the model"] == [False, True, False, True, True]
+
+
+def test_a_source_that_calibrates_counts_as_that_alone(known_model: Model) -> None:
+    both = replace(known_model, provenance={"films": {"train": {"nih:normal": 9, "elsewhere:normal": 1}}})
+    films = [Film("a", "covid", source="elsewhere"), Film("b", "normal", source="nih")]
+
+    found = names(films, both)
+
+    assert found["sources that calibrated the model, other films"] == [True, False]
+    assert found["sources that trained the model, other films"] == [False, True]
+
+
+def test_patients_have_the_same_numbers_in_each_evaluation_of_a_manifest(
+    manifest_of: ManifestOf, known_model: Model, tmp_path: Path
+) -> None:
+    patients = ("first", "first", "second", "third", "third", "second")
+    path = manifest_of(
+        [{"path": f"{n}.png", "label": "covid", "patient_id": name} for n, name in enumerate(patients)]
+    )
+    data.write_split(tmp_path / "split.csv", {f"{n}.png": "test" for n in (2, 4, 5)})
+
+    _, everybody, _ = choose(known_model, Request(path))
+    _, some, _ = choose(known_model, Request(path, tmp_path / "split.csv"))
+
+    assert everybody.number_N.tolist() == [0, 0, 1, 2, 2, 1]
+    assert some.number_N.tolist() == [1, 2, 1]
+
+
+def test_an_error_of_prevalence_alone_is_gone_at_the_sets_own_share(known_model: Model) -> None:
+    """Right where 45 % have COVID-19, as the model assumes; here only one in ten has it."""
+    generator = np.random.default_rng(0)
+    p = sigmoid(log_odds(0.45) + generator.normal(0, 1.5, 40_000))
+    covid = generator.random(40_000) < p
+    met = ~covid | (generator.random(40_000) < (0.1 / 0.9) * ((1 - covid.mean()) / covid.mean()))
+    part = Scored(p[met], covid[met], Units.alone(int(met.sum())), 0.5)
+
+    stated = part.figures(np.ones((1, len(part.is_covid_N))))["ece"][0]
+    own = at_own_prevalence(part, "x", known_model)
+
+    assert stated > 0.15
+    assert own.value is not None
+    assert own.value < 0.02
+    assert "own share of COVID-19, 0.1" in own.method
 
 
 def test_a_patient_id_made_up_from_the_file_names_nobody() -> None:
