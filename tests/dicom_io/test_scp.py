@@ -204,7 +204,7 @@ def test_a_message_of_an_unknown_kind_ends_its_association_alone(site: Site) -> 
     message.primitive_to_message(request(UID))
     message.command_set.CommandField = 0x7777
     send_fragments(association, message)
-    wait_until(lambda: not association.is_established, "the association to end")
+    wait_until(lambda: not association.is_established, "the association to end", timeout_s=10)
     assert association.is_aborted
     assert site.stored == []
     assert site.echoes()
@@ -218,8 +218,8 @@ def test_a_message_that_is_no_film_may_not_fill_the_memory(
     message = C_STORE_RQ()
     message.primitive_to_message(request(UID, data=bytes(100_000)))
     message.command_set.CommandField = 0x0020  # C-FIND-RQ, whose identifier is small
-    send_fragments(association, message)
-    wait_until(lambda: not association.is_established, "the association to end")
+    send_fragments(association, message, fraction=0.9)
+    wait_until(lambda: not association.is_established, "the association to end", timeout_s=10)
     assert site.echoes()
 
 
