@@ -17,7 +17,14 @@ from pydicom.uid import UID
 
 from dicom_io import body_parts, views
 from dicom_io.body_parts import Part
-from dicom_io.headers import OWN_MANUFACTURER, read_age_years, read_text, read_texts, read_value
+from dicom_io.headers import (
+    OWN_MANUFACTURER,
+    read_age_years,
+    read_items,
+    read_text,
+    read_texts,
+    read_value,
+)
 from dicom_io.polarity import MIN_LIKENESS, likeness_to_a_chest
 from dicom_io.wording import OTHER, code_values, plain, repeatable
 
@@ -157,7 +164,7 @@ def _names_an_algorithm(dataset: Dataset) -> bool:
     levels = [dataset]
     for keyword in dataset.dir():
         if keyword.endswith("Sequence"):
-            levels += list(read_value(dataset, keyword) or ())
+            levels += read_items(dataset, keyword)
     return any("Algorithm" in keyword for level in levels for keyword in level.dir())
 
 
@@ -196,7 +203,7 @@ def _stated_part(dataset: Dataset) -> tuple[Part, str]:
     part = body_parts.named_by_text(body_part)
     if part is not Part.NONE:
         return part, f"Body Part Examined is {repeatable(body_part, _CODE_STRING)}"
-    regions = list(read_value(dataset, "AnatomicRegionSequence") or ())[:1]
+    regions = read_items(dataset, "AnatomicRegionSequence")[:1]
     if not regions:
         return Part.NONE, ""
     part = body_parts.named_by_codes(

@@ -14,6 +14,7 @@ from pydicom.dataset import FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset as read_elements
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicom_io.errors import NotDicom, StorageError
@@ -182,6 +183,12 @@ def read_value(dataset: Dataset, keyword: str) -> Any:
     except PARSE_FAILURES:
         return None
     return None if value is None or value == "" else value
+
+
+def read_items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence; none when it is missing, or came as something else than a sequence."""
+    value = read_value(dataset, keyword)
+    return list(value) if isinstance(value, Sequence) else []
 
 
 def read_texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:

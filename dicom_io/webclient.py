@@ -37,8 +37,10 @@ UNREADABLE = (
     IndexError,
     SyntaxError,
     EOFError,
+    RecursionError,
 )
-"""How the libraries fail over an answer that is no DICOM JSON, no XML, no multipart or no part-10 file."""
+"""How the libraries fail over an answer that is no DICOM JSON, no XML, no multipart or no part-10 file; over
+one that is nested without end, too."""
 
 
 @dataclass(frozen=True)

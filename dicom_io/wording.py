@@ -5,7 +5,7 @@ import unicodedata
 
 from pydicom import Dataset
 
-from dicom_io.headers import read_text, read_value
+from dicom_io.headers import read_items, read_text
 
 OTHER = "something else"
 """Stands for foreign text that may hold a name, or worse."""
@@ -25,4 +25,4 @@ def repeatable(text: str | None, pattern: re.Pattern[str]) -> str:
 
 def code_values(dataset: Dataset, keyword: str) -> set[str]:
     """Return the code values of a code sequence's items."""
-    return {code for item in read_value(dataset, keyword) or () if (code := read_text(item, "CodeValue"))}
+    return {code for item in read_items(dataset, keyword) if (code := read_text(item, "CodeValue"))}

@@ -17,6 +17,8 @@ from builders import (
 )
 from pydicom import Dataset, config
 from pydicom.data import get_testdata_file
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from dicom_io.acceptance import AcceptanceRules, Reason, Refusal, check_header, check_pixels
 from dicom_io.errors import NoPixelData, UnreadablePixels
@@ -143,6 +145,19 @@ def test_a_secondary_image_of_an_algorithm_is_refused() -> None:
     assert reason_for(capture) is Reason.OTHER_ALGORITHM
     capture.ImageType = ["DERIVED", "PRIMARY", "SECONDARY"]
     assert reason_for(capture) is None
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    ["AnatomicRegionSequence", "ViewCodeSequence", "PatientSpeciesCodeSequence", "DerivationCodeSequence"],
+)
+@pytest.mark.parametrize(("vr", "value"), [("LO", b"CHEST "), ("US", b"\x01\x00"), ("UN", b"\x01\x02")])
+def test_a_sequence_that_is_none_says_nothing(keyword: str, vr: str, value: bytes) -> None:
+    said = {"BodyPartExamined": None, "ViewPosition": None, "SeriesDescription": None}
+    film = build_secondary_capture(**said)
+    tag = Tag(keyword)
+    film[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+    assert reason_for(film) is None
 
 
 @pytest.mark.parametrize("pixel_data", [None, b""])

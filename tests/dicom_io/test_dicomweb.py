@@ -272,10 +272,19 @@ def test_no_content_is_not_found() -> None:
     assert "includefield=PatientID" in web.requests[0].path
 
 
-@pytest.mark.parametrize("body", [b"{", b"[7]", b'[{"00080018": 1}]', b"7", b"<html>"])
+NESTED = b"[" * 100_000
+"""More than any parser follows."""
+
+
+@pytest.mark.parametrize("body", [b"{", b"[7]", b'[{"00080018": 1}]', b"7", b"<html>", NESTED])
 def test_an_answer_that_is_no_dicom_json_is_an_error(body: bytes) -> None:
     with ScriptedWeb.running(body=body) as web, pytest.raises(DestinationError, match="expected DICOM"):
         dicomweb.find_by_qido(target_of(web), IDENTITY)
+
+
+def test_an_answer_nested_without_end_is_none_to_a_send() -> None:
+    with ScriptedWeb.running(body=NESTED) as web, pytest.raises(Unanswered, match="Store Instances Response"):
+        dicomweb.stow(target_of(web), ENCODED)
 
 
 def test_another_instance_in_the_answer_is_not_ours() -> None:
