@@ -98,7 +98,8 @@ def read_any(path: Path, settings: Settings, gate: Gate | None = None) -> NDArra
     try:
         picture_HW = load_picture(path)
     except UnreadablePixels as error:
-        raise UnreadablePixels(f"expected a DICOM file, with DICM at byte 128, or a picture: {error}") from error
+        words = f"expected a DICOM file, with DICM at byte 128, or a picture: {error}"
+        raise UnreadablePixels(words) from error
     return _worth_judging(picture_HW, gate)
 
 
