@@ -167,9 +167,7 @@ def test_an_administrator_is_told_when_we_are_not_authorised(
     context, made = site(make_context, sqlite_engine, pacs)
     pacs.answers.append(0x0124)
     deliver(context, made.delivery_ids[0])
-    assert [r.levelname for r in caplog.records if "an administrator must act" in r.getMessage()] == [
-        "ERROR"
-    ]
+    assert [r.levelname for r in caplog.records if "an administrator must act" in r.getMessage()] == ["ERROR"]
 
 
 @pytest.mark.parametrize("status", [0x0122, 0xA900])
