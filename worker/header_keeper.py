@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from dicom_io.acceptance import Reason
+from dicom_io.acceptance import Reason, check_header
 from dicom_io.errors import NotDicom, StorageError
 from dicom_io.header_only import encode_header
 from dicom_io.headers import read_dataset
@@ -29,3 +29,18 @@ def write_header(headers: Folder, path: Path, reason: Reason) -> str | None:
         # It costs room alone: the refusal stands, and the object is there to be looked at.
         log.warning("a refused object is kept whole, its header cannot be: %s", type(error).__name__)
         return None
+
+
+def will_lose_its_pixels(path: Path) -> bool:
+    """Whether the worker that takes this object will keep its header alone, as far as the object itself says.
+
+    Raises
+    ------
+    StorageError
+        The file cannot be read.
+    """
+    try:
+        refusal = check_header(read_dataset(path))
+    except NotDicom:
+        return False
+    return refusal is not None and refusal.reason in KEPT_BY_HEADER

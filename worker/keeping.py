@@ -12,6 +12,7 @@ from dicom_io.errors import DamagedObject, StorageError
 from dicom_io.spool import Folder
 from dicom_io.tls import TlsFiles
 from worker import database
+from worker.header_keeper import will_lose_its_pixels
 from worker.queries import commitments, images
 from worker.settings import Settings
 
@@ -39,6 +40,7 @@ class Keeper:
         try:
             with database.read(self._engine) as session:
                 held = images.of_uid(session, reference.sop_instance_uid)
+                is_ours = images.is_ours(session, reference.sop_instance_uid)
         except SQLAlchemyError as error:
             log.error("storage commitment: not looked up: %s", type(error).__name__)
             return FailureReason.PROCESSING_FAILURE
@@ -47,18 +49,19 @@ class Keeper:
         if all(image.sop_class_uid != reference.sop_class_uid for image in held):
             return FailureReason.CLASS_INSTANCE_CONFLICT
         # Two films under one UID: the sender may mean either, and deletes what we name.
-        kept = all(image.header_name is None and self._is_whole(image.spool_name) for image in held)
-        if self._settings.retention != "keep" or not kept:
+        kept = all(image.header_name is None and self._stays_whole(image.spool_name) for image in held)
+        if self._settings.retention != "keep" or is_ours or not kept:
             return FailureReason.PROCESSING_FAILURE
         return None
 
-    def _is_whole(self, name: str) -> bool:
+    def _stays_whole(self, name: str) -> bool:
+        """Whether the bytes are here and no worker will drop them; a sender may ask before one looked."""
         try:
             self._spool.check(name)
+            return not will_lose_its_pixels(self._spool.path(name))
         except (StorageError, DamagedObject) as error:
             log.error("storage commitment: an object is not whole: %s", error)
             return False
-        return True
 
     def answered(self, answer: CommitmentAnswer) -> bool:
         """Write what a destination committed to, or not; False for trouble of ours."""

@@ -31,7 +31,7 @@ from worker import cli, context, database, settings
 from worker.cli import COMMANDS, main
 from worker.cli.results import COLUMNS
 from worker.queries import deliveries, images, ledger
-from worker.tables import Analysis, Image, Rejection
+from worker.tables import Analysis, Delivery, Image, Rejection
 
 NAMES = list(COMMANDS)
 pytestmark = pytest.mark.filterwarnings(
@@ -570,13 +570,23 @@ def test_retry_takes_up_all_dead_films_alone(run: Run, stored: Engine) -> None:
     assert run("retry", "--all-dead") == (0, "", "")
 
 
+def test_a_report_that_died_of_a_refused_film_is_shown_and_taken_up(run: Run, stored: Engine) -> None:
+    made = analyse(stored, uid="1.2.9")
+    change(stored, Image, made.image_id, state="refused", reason="lateral")
+    change(stored, Delivery, made.delivery_ids[0], state="dead", reason="0x0122 refused")
+    _, output, _ = run("status")
+    assert f"undelivered: image {made.image_id}: 1 deliveries given up: 0x0122 refused" in output
+    assert run("retry", "--all-dead") == (0, f"image {made.image_id}: refused\n", "")
+    assert json.loads(run("status", "--json")[1])["undelivered"] == []
+
+
 def test_a_retry_with_a_mistake_does_nothing_and_says_nothing_else(run: Run, stored: Engine) -> None:
     """The films before the mistake are rolled back with it: they must not be told as done."""
     first = dead(stored, "1.1")
     alive = receive(stored, uid="1.2")
     code, output, error = run("retry", str(first), str(alive))
     assert (code, output) == (2, "")
-    assert f"image {alive}: expected state dead, it is received" in error
+    assert f"image {alive}: expected state dead or a delivery that was given up, it is received" in error
     code, output, error = run("retry", str(first), "4711")
     assert (code, output) == (2, "")
     assert "image 4711: no such row" in error

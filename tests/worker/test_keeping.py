@@ -10,6 +10,7 @@ from rows import analyse, change, delivery, receive
 from sqlalchemy import Engine
 
 from dicom_io.commitment_scp import CommitmentAnswer, FailureReason, Reference
+from dicom_io.headers import OWN_MANUFACTURER
 from dicom_io.spool import Folder
 from worker import database
 from worker.keeping import Keeper
@@ -67,6 +68,30 @@ def test_an_object_of_which_only_the_header_is_kept_is_not_committed(
 ) -> None:
     change(sqlite_engine, Image, 1, header_name="0" * 64)
     assert keeper.assess(Reference(CR_STORAGE, UID)) == FailureReason.PROCESSING_FAILURE
+
+
+def test_what_a_worker_will_strip_is_not_committed_though_none_has_come_to_it(
+    keeper: Keeper, sqlite_engine: Engine
+) -> None:
+    """A sender asks right after it sent: on our word it would delete its only copy."""
+    objects = (
+        build_film(SOPInstanceUID="1.2.5", SOPClassUID=SR_STORAGE, PixelData=None),
+        build_film(SOPInstanceUID="1.2.6", NumberOfFrames=2),
+        build_film(SOPInstanceUID="1.2.7", Manufacturer=OWN_MANUFACTURER),
+        build_film(SOPInstanceUID="1.2.8"),
+    )
+    for film in objects:
+        receive(sqlite_engine, str(film.SOPInstanceUID), stored=keeper._spool.write(to_bytes(film)))
+    # The name of each row's class is the listener's; here all came as CR.
+    reasons = [keeper.assess(Reference(CR_STORAGE, str(film.SOPInstanceUID))) for film in objects]
+    assert reasons == [FailureReason.PROCESSING_FAILURE] * 3 + [None]
+
+
+def test_a_result_of_ours_that_came_back_is_not_committed(keeper: Keeper, sqlite_engine: Engine) -> None:
+    (uid,) = analyse(sqlite_engine, uid="1.2.4").uids
+    film = build_film(SOPInstanceUID=uid)
+    receive(sqlite_engine, uid, stored=keeper._spool.write(to_bytes(film)))
+    assert keeper.assess(Reference(CR_STORAGE, uid)) == FailureReason.PROCESSING_FAILURE
 
 
 def test_of_two_films_under_one_uid_both_must_be_whole(keeper: Keeper, sqlite_engine: Engine) -> None:

@@ -46,6 +46,7 @@ def collect(current: context.Context) -> dict[str, Any]:
         waiting = ledger.waiting_deliveries(session)
         rejections = ledger.rejections(session)
         dead = ledger.dead_images(session)
+        undelivered = ledger.undelivered(session)
         refusals = ledger.refusals(session)
         changed = ledger.changed_identities(session)
     return {
@@ -69,6 +70,7 @@ def collect(current: context.Context) -> dict[str, Any]:
         "refused": dict(refusals),
         "identity_changed": [{"image_id": i.id, "detail": i.reason_detail} for i in changed],
         "dead": [{"image_id": i.id, "reason": i.reason, "detail": i.reason_detail} for i in dead],
+        "undelivered": [{"image_id": i, "deliveries": n, "detail": reason} for i, n, reason in undelivered],
         "rejections": [
             {
                 "calling_aet": r.calling_aet,
@@ -121,6 +123,10 @@ def show(state: dict[str, Any], console: Console) -> None:
     for row in state["dead"]:
         words = visible(f"{row['reason']}: {row['detail']}")
         console.print(f"dead: image {row['image_id']}: {words}", markup=False)
+        console.print(f"  try again with: cxr-worker retry {row['image_id']}", markup=False)
+    for row in state["undelivered"]:
+        words = visible(f"{row['deliveries']} deliveries given up: {row['detail']}")
+        console.print(f"undelivered: image {row['image_id']}: {words}", markup=False)
         console.print(f"  try again with: cxr-worker retry {row['image_id']}", markup=False)
     for row in state["rejections"]:
         # Before an association there is no title: a TLS handshake that failed, say.

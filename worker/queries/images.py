@@ -207,14 +207,19 @@ def spooled(session: Session, claim: Claim) -> Spooled:
         .where(Image.header_name.is_(None), Image.reason.is_distinct_from(Reason.REPEAT))
         .order_by(Image.id)
     )
-    ours = select(Result.id).where(Result.sop_instance_uid == image.sop_instance_uid).limit(1)
     return Spooled(
         sop_instance_uid=image.sop_instance_uid,
         name=image.spool_name,
         earlier=tuple((image_id, name) for image_id, name in earlier),
-        is_ours=session.scalar(ours) is not None,
+        is_ours=is_ours(session, image.sop_instance_uid),
         reissue=image.reissue_hash is not None,
     )
+
+
+def is_ours(session: Session, sop_instance_uid: str) -> bool:
+    """Whether we gave this UID to a result of ours."""
+    ours = select(Result.id).where(Result.sop_instance_uid == sop_instance_uid).limit(1)
+    return session.scalar(ours) is not None
 
 
 def to_ring(session: Session, *, ring_again_s: float, limit: int) -> list[int]:

@@ -15,7 +15,7 @@ from worker import database
 from worker.queries.deliveries import reopen
 from worker.queries.images import move
 from worker.states import IMAGE_ENDS, DeliveryState, ImageState
-from worker.tables import Delivery, Event, Image, Rejection, UtcDateTime
+from worker.tables import Delivery, Event, Image, Rejection, Result, UtcDateTime
 
 FILTERS = {
     "since": "received_at >= :since",
@@ -28,6 +28,10 @@ FILTERS = {
 """Filters of `cxr-worker results`, as conditions on the view."""
 MOMENTS = frozenset({"since", "until"})
 """Those whose value is a moment."""
+
+
+DELIVERED_IN = frozenset({ImageState.ANALYSED, ImageState.REFUSED, ImageState.DEAD})
+"""States of an image of which a delivery may have been given up."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,19 @@ def dead_images(session: Session) -> Sequence[Image]:
     return session.scalars(select(Image).where(Image.state == ImageState.DEAD).order_by(Image.id)).all()
 
 
+def undelivered(session: Session) -> list[tuple[int, int, str]]:
+    """Films that are not dead, of which a delivery is: id, how many deliveries, and why one was given up."""
+    rows = session.execute(
+        select(Image.id, func.count(), func.max(Delivery.reason))
+        .join(Result, Result.image_id == Image.id)
+        .join(Delivery, Delivery.result_id == Result.id)
+        .where(Delivery.state == DeliveryState.DEAD, Image.state.in_(DELIVERED_IN - {ImageState.DEAD}))
+        .group_by(Image.id)
+        .order_by(Image.id)
+    )
+    return [(image_id, int(count), str(reason)) for image_id, count, reason in rows]
+
+
 def refusals(session: Session) -> list[tuple[str, int]]:
     """Refused films by reason."""
     rows = session.execute(
@@ -161,21 +178,28 @@ def record_rejection(session: Session, peer: Peer, reason: str, detail: str) -> 
 
 
 def retry(session: Session, image_id: int, *, actor: str) -> ImageState:
-    """Take up a dead film again: its deliveries when it was analysed, else its analysis.
+    """Take up again what was given up of a film: its deliveries when it was analysed, else its analysis.
+
+    A film that is refused, or of which other deliveries are under way, stays where it is.
 
     Raises
     ------
     LookupError
-        There is no such image, or it is not dead.
+        There is no such image, or nothing of it was given up.
     """
     image = session.scalar(select(Image).where(Image.id == image_id).with_for_update())
     if image is None:
         raise LookupError(f"image {image_id}: no such row")
-    if image.state != ImageState.DEAD:
-        raise LookupError(f"image {image_id}: expected state dead, it is {image.state}")
-    dead = reopen(session, image.id, actor=actor)
+    state = ImageState(image.state)
+    reopened = reopen(session, image.id, actor=actor) if state in DELIVERED_IN else 0
+    if state != ImageState.DEAD:
+        if not reopened:
+            raise LookupError(
+                f"image {image_id}: expected state dead or a delivery that was given up, it is {state}"
+            )
+        return state
     moment = database.now(session)
-    after = ImageState.ANALYSED if dead else ImageState.QUEUED
+    after = ImageState.ANALYSED if reopened else ImageState.QUEUED
     image.reason = image.reason_detail = None
     image.attempts = image.hand_backs = 0
     image.due_at = image.waiting_since = moment
