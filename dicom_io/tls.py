@@ -15,7 +15,8 @@ class TlsFiles:
     """Where the certificates lie; each file is PEM."""
 
     ca: Path | None = None
-    """The authorities whose certificates we believe; a client without it believes those of the system."""
+    """The authorities whose certificates we believe; a client without it believes those of the system, and one
+    with it also a certificate that stands there by itself."""
     certificate: Path | None = None
     """Our own certificate, with its chain."""
     key: Path | None = None
@@ -75,6 +76,8 @@ def client_context(files: TlsFiles, *, check_hostname: bool = True) -> ssl.SSLCo
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     else:
         _load_authorities(context, files.ca)
+        # Who is named is believed: also one server's own certificate, without the authority that issued it.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if files.certificate is not None:
         _load_own(context, files)
     elif files.key is not None:

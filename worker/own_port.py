@@ -12,9 +12,9 @@ def target(settings: Settings, calling_aet: str, *, timeout_s: float = 30.0) -> 
     listener = settings.listener
     tls = None
     if listener.tls is not None:
-        # Without authorities of clients, its own certificate is what we believe.
-        ca = listener.tls.ca or listener.tls.certificate
-        tls = TlsFiles(ca, listener.tls.certificate, listener.tls.key)
+        # Its own certificate is what we believe: `ca` names who vouches for its clients.
+        own = listener.tls.certificate
+        tls = TlsFiles(own, own, listener.tls.key)
     return Target(
         aet=listener.aet,
         host="127.0.0.1" if listener.host in EVERY_ADDRESS else listener.host,

@@ -101,14 +101,21 @@ def test_a_missing_certificate_stops_at_start_in_words(
     assert "missing.pem: expected a readable PEM file" in errors
 
 
-@pytest.mark.parametrize("mutual", [True, False], ids=["mutual", "one-sided"])
+@pytest.mark.parametrize(
+    ("mutual", "names_ca"),
+    [(True, True), (False, True), (False, False)],
+    ids=["mutual", "one-sided", "without authorities"],
+)
 def test_our_own_commands_reach_our_port_over_tls(
-    tmp_path: Path, sqlite_engine: Engine, mutual: bool
+    tmp_path: Path, sqlite_engine: Engine, mutual: bool, names_ca: bool
 ) -> None:
     files = Authority.made_in(tmp_path / "hospital").certify("listener")
     assert files.certificate is not None
     tls = ListenerTls(
-        certificate=files.certificate, key=files.key, ca=files.ca, require_client_certificate=mutual
+        certificate=files.certificate,
+        key=files.key,
+        ca=files.ca if names_ca else None,
+        require_client_certificate=mutual,
     )
     made = Settings(
         data=tmp_path / "data", listener=Listener(port=free_port(), tls=tls), sender=(Sender(aet="CR1"),)
