@@ -14,7 +14,7 @@ from dicom_io.headers import printable
 from dicom_io.scu import COMPARED, Identity, Outcome, StoreAnswer, outcome_of
 from dicom_io.webclient import UNREADABLE, Exchange, WebTarget, exchange
 
-__all__ = ["WebTarget", "find_by_qido", "stow", "text_of"]
+__all__ = ["WebTarget", "find_by_qido", "media_type_of", "stow", "text_of"]
 
 HTTP_TABLE: tuple[tuple[int, int, int, Outcome, str], ...] = (
     (200, 200, 0x0000, Outcome.SENT, "stored"),
@@ -95,17 +95,18 @@ def _store_answer(target: WebTarget, answer: requests.Response) -> StoreAnswer:
 
 def _comment(answer: requests.Response) -> str:
     """The server's own words on a failure, where they are plain text."""
-    plain = not answer.ok and _media_type(answer) == "text/plain"
+    plain = not answer.ok and media_type_of(answer) == "text/plain"
     return printable(answer.content[:200].decode("utf-8", "replace")) if plain else ""
 
 
-def _media_type(answer: requests.Response) -> str:
+def media_type_of(answer: requests.Response) -> str:
+    """Return what an answer says that it is, without parameters."""
     return str(answer.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
 
 
 def _reasons(target: WebTarget, answer: requests.Response) -> tuple[list[int], list[int]]:
     """Failure and warning reasons in a Store Instances Response (PS3.18 annex I)."""
-    media_type = _media_type(answer)
+    media_type = media_type_of(answer)
     if not answer.content:
         return [], []
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, config, dcmread
-from pydicom.dataset import FileDataset
+from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset as read_elements
 from pydicom.multival import MultiValue
@@ -306,6 +306,30 @@ def read_dataset(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> FileDataset:
             return _parse(data, max_bytes)
     except PARSE_FAILURES as error:
         raise NotDicom(f"expected a DICOM data set, parsing failed with {type(error).__name__}") from error
+
+
+def read_file_meta(data: bytes) -> FileMetaDataset:
+    """Return the file meta information of a DICOM file (PS3.10 section 7.1); nothing behind it is looked at.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+
+    Raises
+    ------
+    NotDicom
+        If it is no DICOM file, or its file meta information is damaged.
+    """
+    if data[128:132] != b"DICM":
+        raise NotDicom("expected a DICOM file (PS3.10): the prefix DICM after 128 bytes is missing")
+    try:
+        with config.disable_value_validation():
+            return dcmread(BytesIO(data[: _data_set_start(data)])).file_meta
+    except PARSE_FAILURES as error:
+        raise NotDicom(
+            f"expected file meta information, parsing failed with {type(error).__name__}"
+        ) from error
 
 
 def _parse(data: bytes, max_bytes: int) -> FileDataset:

@@ -15,8 +15,8 @@ class TlsFiles:
     """Where the certificates lie; each file is PEM."""
 
     ca: Path | None = None
-    """The authorities whose certificates we believe; a client without it believes those of the system, and one
-    with it also a certificate that stands there by itself."""
+    """The authorities whose certificates we believe; a client without it believes those of the system, and
+    one with it also a server's own certificate that stands there."""
     certificate: Path | None = None
     """Our own certificate, with its chain."""
     key: Path | None = None

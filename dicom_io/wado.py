@@ -2,20 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
-from pydicom import dcmwrite
-from pydicom.dataset import FileDataset
-
-from dicom_io.dicomweb import text_of
-from dicom_io.errors import DestinationError
-from dicom_io.headers import is_valid_uid
+from dicom_io.dicomweb import media_type_of, text_of
+from dicom_io.errors import DestinationError, NotDicom
+from dicom_io.headers import is_valid_uid, read_file_meta
 from dicom_io.retrieve import MAX_MATCHES, Fetched, Instance, Study, Take
-from dicom_io.webclient import WebTarget, exchange
+from dicom_io.webclient import Exchange, WebTarget, exchange
 
-PART_10 = slice(128, 132)
-AS_STORED = (("application/dicom", "*"),)
+AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """Any transfer syntax, so that the server need not transcode (PS3.18 section 8.7.3.5.2)."""
 
 
@@ -77,28 +72,39 @@ class WebSource:
                 yield None if take(fetched) else "it came, and could not be kept here; see the log"
 
     def _retrieve(self, instance: Instance) -> Fetched:
-        uids = instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid
-        with exchange(self.target, accept="multipart/related") as web:
-            dataset = web.client.retrieve_instance(*uids, media_types=AS_STORED)
+        with exchange(self.target, accept=AS_STORED) as web:
+            encoded = self._only_part(web, instance)
+            try:
+                meta = read_file_meta(encoded)
+            except NotDicom as error:
+                words = f"{self.target.name}: expected DICOM, got something else"
+                raise DestinationError(words) from error
             return Fetched(
-                sop_class_uid=str(dataset.SOPClassUID),
-                sop_instance_uid=str(dataset.SOPInstanceUID),
-                transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
-                encoded=_encoded(dataset),
+                sop_class_uid=str(meta.MediaStorageSOPClassUID),
+                sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+                transfer_syntax_uid=str(meta.TransferSyntaxUID),
+                encoded=encoded,
             )
+
+    def _only_part(self, web: Exchange, instance: Instance) -> bytes:
+        """Return the instance as it came.
+
+        As bulk data: an instance the library would parse, and so inflate a deflated one without bound.
+        """
+        url = (
+            f"{self.target.url.rstrip('/')}/studies/{instance.study_instance_uid}"
+            f"/series/{instance.series_instance_uid}/instances/{instance.sop_instance_uid}"
+        )
+        try:
+            (part,) = web.client.retrieve_bulkdata(url)
+        except ValueError:
+            # Some servers send the one instance without the multipart around it.
+            if web.answer is None or media_type_of(web.answer) != "application/dicom":
+                raise
+            part = web.answer.content
+        return bytes(part)
 
     def _bounded(self, matches: Any) -> list[dict[str, Any]]:
         if len(matches) > MAX_MATCHES:
             raise DestinationError(f"{self.target.name}: expected a few matches, got more than {MAX_MATCHES}")
         return list(matches)
-
-
-def _encoded(dataset: FileDataset) -> bytes:
-    """The bytes as they came; a deflated data set is written anew, since pydicom keeps it inflated."""
-    if isinstance(dataset.buffer, BytesIO):
-        came = dataset.buffer.getvalue()
-        if came[PART_10] == b"DICM":
-            return came
-    with BytesIO() as buffer:
-        dcmwrite(buffer, dataset, enforce_file_format=True)
-        return buffer.getvalue()

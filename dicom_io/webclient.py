@@ -79,7 +79,8 @@ class WebTarget:
 class _Transport(HTTPAdapter):
     """Keeps what requests would not: a bound on each answer, and the last one for who asks."""
 
-    def __init__(self, target: WebTarget) -> None:
+    def __init__(self, target: WebTarget, accept: str | None) -> None:
+        self._accept = accept
         self._timeout_s = target.timeout_s
         self._context = client_context(target.tls) if target.url.startswith("https:") else None
         self.answer: requests.Response | None = None
@@ -91,6 +92,8 @@ class _Transport(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *rest: Any, **options: Any) -> requests.Response:
         # dicomweb-client names the host without its port; the true header is made when this one is absent.
         request.headers.pop("Host", None)
+        if self._accept is not None:
+            request.headers["Accept"] = self._accept
         response = super().send(request, *rest, **{**options, "stream": True})
         try:
             body = self._read(response)
@@ -135,8 +138,15 @@ class Exchange:
 
 
 @contextmanager
-def exchange(target: WebTarget, accept: str = "application/dicom+json") -> Iterator[Exchange]:
+def exchange(target: WebTarget, accept: str | None = None) -> Iterator[Exchange]:
     """Open a session with the server; what goes wrong in it is raised as an error of ours.
+
+    Parameters
+    ----------
+    target : WebTarget
+        The server.
+    accept : str, optional
+        Media types to ask for, in place of those that the library names.
 
     Raises
     ------
@@ -149,14 +159,14 @@ def exchange(target: WebTarget, accept: str = "application/dicom+json") -> Itera
     BadTlsFiles
         A certificate or key of ours cannot be used.
     """
-    transport = _Transport(target)
+    transport = _Transport(target, accept)
     with requests.Session() as session:
         # Neither proxies nor passwords (.netrc) come from the environment: the settings say all.
         session.trust_env = False
         session.max_redirects = 0
         # Named again, since requests would add the common authorities to those of the context.
         session.verify = str(target.tls.ca) if target.tls.ca else True
-        session.headers.update({"Accept": accept, **target.headers})
+        session.headers.update({"Accept": "application/dicom+json", **target.headers})
         session.mount("http://", transport)
         session.mount("https://", transport)
         client = DICOMwebClient(

@@ -1,6 +1,7 @@
 """`cxr-worker pull`, against Orthanc and dcmtk's archive: what comes is received like any film, and once."""
 
 import sqlite3
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from archives import Dcmqrscp
 from builders import build_dx, build_film, build_secondary_capture, compress, to_bytes
 from parts import Orthanc, free_port
 from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from scripted_pacs import end_server
 from scripted_web import ScriptedWeb
@@ -311,6 +314,42 @@ def test_a_server_that_sends_another_instance_is_not_believed() -> None:
         outcomes = list(source.fetch(asked, lambda came: not taken.append(came)))  # type: ignore[func-returns-value]
     assert outcomes == ["the server sent another instance than the one that was asked for", None]
     assert [came.encoded for came in taken] == [ENCODED[0]]
+
+
+def test_a_deflated_film_is_taken_as_it_came_and_not_inflated() -> None:
+    """One that would become 256 MB is the spool's, and the worker's to refuse."""
+    film = Dataset()
+    film.file_meta = FileMetaDataset()
+    film.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    film.SOPClassUID, film.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1", "1.2.3"
+    film.add_new("PixelData", "OB", bytes(256 << 20))
+    bomb = to_bytes(film)
+    assert len(bomb) < 1 << 20
+    taken: list[Fetched] = []
+    media_type = 'multipart/related; type="application/dicom"; boundary=b'
+    part = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + bomb + b"\r\n--b--"
+    tracemalloc.start()
+    try:
+        with ScriptedWeb.running(body=part, media_type=media_type) as web:
+            source, asked = WebSource(WebTarget(web.url)), [Instance(STUDY, f"{STUDY}.1", "1.2.3")]
+            assert list(source.fetch(asked, lambda came: not taken.append(came))) == [None]  # type: ignore[func-returns-value]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert taken[0].encoded == bomb
+    assert taken[0].transfer_syntax_uid == DeflatedExplicitVRLittleEndian
+    assert peak < 64 << 20
+
+
+def test_a_film_without_multipart_around_it_is_taken() -> None:
+    taken: list[Fetched] = []
+    with ScriptedWeb.running(body=ENCODED[0], media_type="application/dicom") as web:
+        asked = [Instance(STUDY, f"{STUDY}.1", uid_of("CR"))]
+        outcomes = WebSource(WebTarget(web.url)).fetch(asked, lambda came: not taken.append(came))  # type: ignore[func-returns-value]
+        assert list(outcomes) == [None]
+    assert taken[0].encoded == ENCODED[0]
+    accepted = web.requests[0].headers["Accept"]
+    assert accepted == 'multipart/related; type="application/dicom"; transfer-syntax=*'
 
 
 @pytest.mark.parametrize("body", [b"", b"--b\r\n\r\nno dicom\r\n--b--", b"--b\r\nContent-Type: x"])
