@@ -11,8 +11,8 @@ from torch.nn import functional
 from dicom_io.errors import UnsupportedImage
 from model import probability
 from model.answers import covid_log_odds, head_probabilities
+from model.cam import raw_cam, scaled_cam
 from model.checkpoint import RELEASE, load_model
-from model.explain import raw_cam, scaled_cam
 from model.probability import Decision
 from model.transforms import IMAGE, evaluation_transform, load_picture
 

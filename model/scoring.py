@@ -11,8 +11,8 @@ from pydicom.errors import InvalidDicomError
 from tqdm import tqdm
 
 from dicom_io.errors import PermanentError, UnreadablePixels
+from model.cam import raw_cam
 from model.config import TransformConfig
-from model.explain import raw_cam
 from model.manifest import Film
 from model.network import FilmNetwork
 from model.predict import MIN_SIDE_PX

@@ -1,4 +1,4 @@
-"""The heat map is Grad-CAM of log P(COVID-19), from the forward pass alone, on a scale that never moves."""
+"""Maps are drawn over the film on a scale that is stated; the served one never moves."""
 
 import json
 from pathlib import Path
@@ -6,45 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.visualize import GradCAM
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
-from torch import Tensor, nn
 
-from model.explain import main, overlay, raw_cam, scaled_cam
-from model.network import FilmNetwork
-
-
-class LogProbability(nn.Module):
-    """log P(COVID-19) as MONAI's Grad-CAM wants it: one score per film."""
-
-    def __init__(self, network: FilmNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, batch: Tensor) -> Tensor:
-        return nn.functional.logsigmoid(self.network(batch)).sum(dim=1, keepdim=True)
-
-
-def test_the_map_equals_monais_grad_cam(network: FilmNetwork) -> None:
-    generator = torch.Generator().manual_seed(0)
-    batch = torch.randn(3, 3, 64, 64, generator=generator)
-    # Weights of both signs, so that parts of the map speak against COVID-19 and are cut off.
-    with torch.no_grad():
-        network.heads.weight.normal_(0.0, 0.05, generator=generator)
-    peer = GradCAM(
-        LogProbability(network),
-        "network.last_map",
-        upsampler=lambda size: nn.Identity(),
-        postprocessing=lambda x: x,
-    )
-
-    features = network.features(batch)
-    ours = raw_cam(network, features, network.classify(features))
-    theirs = torch.cat([peer(x=batch[i : i + 1], class_idx=0) for i in range(3)])[:, 0]
-
-    assert theirs.max().item() > 1e-3, "an empty map would prove nothing"
-    assert (theirs == 0).any(), "without a cell cut off the cutting would go untested"
-    torch.testing.assert_close(ours, theirs, atol=1e-4 * theirs.max().item(), rtol=1e-4)
+from model.cam import scaled_cam
+from model.explain import main, own_scale
+from model.overlay import Scale, overlay, picture
 
 
 def test_the_scale_is_fixed_and_cut_off() -> None:
@@ -61,28 +29,91 @@ def test_where_the_map_is_nothing_the_film_shows_unchanged() -> None:
     np.testing.assert_array_equal(shown, np.rint(np.stack([film] * 3, -1) * 255).astype(np.uint8))
 
 
-def test_where_the_map_is_high_the_film_turns_red() -> None:
+def test_for_and_against_covid_are_told_apart_by_colour() -> None:
     cam = np.zeros((2, 2), np.float32)
-    cam[1, 1] = 1
+    cam[1, 1], cam[0, 0] = 1, -1
 
     shown = overlay(np.full((20, 20), 0.5, np.float32), cam).astype(int)
 
-    assert shown[-1, -1, 0] > shown[-1, -1, 1] + 100
-    assert shown[0, 0, 0] == shown[0, 0, 1]
+    red, green, blue = shown[-1, -1]
+    assert min(red, green) > blue + 100, "yellow"
+    red, _, blue = shown[0, 0]
+    assert blue > red + 50
+    assert len(set(shown[0, -1])) == 1
 
 
-def test_the_command_draws_a_picture_of_the_films_size(
-    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def texts(drawn: Figure) -> str:
+    return " ".join(text.get_text() for text in drawn.findobj(Text))
+
+
+def test_the_picture_says_what_its_numbers_are_and_where_the_scale_comes_from() -> None:
+    film, cam = np.zeros((40, 30), np.float32), np.full((2, 2), 0.25, np.float32)
+    cam[0, 0] = 0.75
+
+    drawn = picture(film, cam, Scale(0.5, "fixed by the model"), "gradcam: positive", "part of log P")
+
+    shown = texts(drawn)
+    assert "gradcam: positive" in shown
+    assert "part of log P" in shown
+    assert "fixed by the model" in shown
+    assert "25.0% of the map lies beyond" in shown
+    ramp = drawn.axes[1]
+    assert ramp.get_ylim() == (0, 0.5), "the numbers are the map's own"
+
+
+def test_only_a_map_that_speaks_against_covid_has_a_scale_below_zero() -> None:
+    film, cam = np.zeros((40, 30), np.float32), np.array([[0.1, -0.2]], np.float32)
+
+    assert picture(film, cam, Scale(0.5, "x"), "", "").axes[1].get_ylim() == (-0.5, 0.5)
+
+
+def test_a_films_own_scale_is_called_so_and_an_empty_map_has_one() -> None:
+    assert "THIS FILM'S OWN" in own_scale(np.ones((3, 3), np.float32)).origin
+    assert own_scale(np.full((3, 3), -2, np.float32)).top == 2
+    assert own_scale(np.zeros((3, 3), np.float32)).top == 1
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    grey = np.random.default_rng(0).integers(0, 255, (80, 50), np.uint8)
+    Image.fromarray(grey).save(tmp_path / "film.png")
+    return tmp_path / "film.png"
+
+
+def test_the_command_draws_the_served_map_on_the_models_scale(
+    model_folder: Path, film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    film = np.random.default_rng(0).integers(0, 255, (80, 50), np.uint8)
-    Image.fromarray(film).save(tmp_path / "film.png")
-
-    code = main([str(tmp_path / "film.png"), "--model", str(model_folder), "--out", str(tmp_path / "maps")])
+    code = main([str(film), "--model", str(model_folder), "--out", str(tmp_path / "maps")])
 
     assert code == 0
-    with Image.open(tmp_path / "maps" / "001-film.png") as drawn:
-        assert drawn.size == (50, 80)
-    assert "research" in capsys.readouterr().out
+    with Image.open(tmp_path / "maps" / "001-film-gradcam.png") as drawn:
+        assert drawn.width < drawn.height, "the film is higher than it is wide"
+    said = capsys.readouterr().out
+    assert "research" in said
+    assert "scale 0.5: fixed by the model" in said
+
+
+def test_the_command_takes_the_scale_of_another_map_from_films(
+    model_folder: Path, film: Path, families: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [str(film), "--map", "gradcam++", "--model", str(model_folder), "--out", str(tmp_path)]
+
+    main([*asked, "--scale-from", str(families)])
+    measured = capsys.readouterr().out
+    main(asked)
+
+    assert "99th percentile over 28 films of manifest.csv" in measured
+    assert "THIS FILM'S OWN" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("scale", ["0", "-1", "nan"])
+def test_the_command_refuses_a_scale_that_is_none(
+    scale: str, model_folder: Path, film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([str(film), "--scale", scale, "--model", str(model_folder), "--out", str(tmp_path)])
+
+    assert "--scale must be above 0" in capsys.readouterr().err
 
 
 def test_the_command_names_a_file_that_is_no_film(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from model.answers import covid_log_odds, head_probabilities
+from model.cam import raw_cam
 from model.config import (
     Config,
     HeadConfig,
@@ -15,7 +16,6 @@ from model.config import (
     two_heads,
 )
 from model.engines import Inferer, head_auc
-from model.explain import raw_cam
 from model.loaders import share
 from model.losses import class_loss, make_loss, masked_loss
 from model.manifest import Film
