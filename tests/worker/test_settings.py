@@ -57,6 +57,15 @@ def test_the_environment_stands_over_the_file(data: Path) -> None:
     assert made.sources["lease_s"] == "environment CXR_LEASE_S"
 
 
+def test_who_computes_is_one_of_three(data: Path) -> None:
+    made = loaded(data).settings
+    assert (made.backend, made.threads) == ("auto", 1)
+    assert loaded(data, CXR_BACKEND="pytorch", CXR_THREADS="4").settings.threads == 4
+    words = error(data, 'backend = "onnx"')
+    assert "backend" in words
+    assert "'openvino'" in words
+
+
 def test_a_named_file_is_read_instead(data: Path) -> None:
     other = data / "other.toml"
     other.write_text("lease_s = 7")
