@@ -28,6 +28,7 @@ class FilmNetwork(nn.Module):
     def __init__(self, config: NetworkConfig, head_names: tuple[str, ...], input_px: int) -> None:
         super().__init__()
         self.head_names = head_names
+        self.input_px = input_px
         self.covid_class: int | None = None
         """Number of the head that stands for COVID-19 among classes; None where the heads are questions."""
         self.entry = entry(config.name)

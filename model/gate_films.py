@@ -1,0 +1,198 @@
+"""What a gate is fitted to: films and pictures by kind, family and patient, and the network's word on each.
+
+Shapes: N films, F numbers of a summary.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from model.checkpoint import Model
+from model.evaluation_sets import units_of
+from model.gate import CHILD, LATERAL, NOT_CHEST
+from model.manifest import Film, read_manifest
+from model.scoring import read_film
+from model.stages import Stages
+from model.transforms import IMAGE, PICTURES, evaluation_transform
+
+ADULT = "adult"
+FAMILY_OF = {"rsna": "nih", "nih14": "nih", "darkcovidnet": "cohen"}
+"""Films of one origin under several names."""
+FEWEST_ADULTS = 100
+"""A family with fewer is counted with the other small ones: a single film would set a limit."""
+SMALL_FAMILIES = "small families"
+ADULTS_PER_FAMILY = 2500
+"""More change no limit; a family with fewer weighs as much as one with more."""
+CHILD_KINDS = "chest_child"
+"""How the names of folders with children's chests begin."""
+NEIGHBOURS = 20
+"""Pictures that name no patient: so many neighbours in the order of names are held together."""
+BATCH = 32
+NEGATIVES = (
+    "radiography/normal/Normal-7771.", "radiography/normal/Normal-8594.", "radiography/normal/Normal-9232.",
+    "rsna/negative/095ce5a1", "rsna/negative/f418c86c", "rsna/normal/7f86ef64", "rsna/pneumonia/a7170988",
+)  # fmt: skip
+"""Films that their collections store as negatives, seen by eye: neither adults as they should be, nor not."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GateFilm:
+    """A film or picture, and what the gate should say of it."""
+
+    path: str
+    """Path below the folder of the manifest, or of the pictures to refuse."""
+    kind: str
+    """`ADULT`, or the part of the gate that should refuse it."""
+    family: str
+    """Where it comes from: a family of sources, or the kind of picture."""
+    unit: str
+    """Patient or group; films of one unit are never parted."""
+    names_patient: bool
+    """Whether the unit is a patient or a group that the manifest names."""
+    turns: int = 0
+    """Quarter turns: a turned limb is a limb."""
+
+
+@dataclass(frozen=True)
+class GateFilms:
+    """N films with their summaries, in columns."""
+
+    films: tuple[GateFilm, ...]
+    summary_NF: NDArray[np.float32]
+    """What the network saw in each, `model.stages`."""
+    kind_N: NDArray[np.str_] = field(init=False)
+    family_N: NDArray[np.str_] = field(init=False)
+    unit_N: NDArray[np.int64] = field(init=False)
+    counted_N: NDArray[np.bool_] = field(init=False)
+    """Whether the film is one of those that figures speak of: not a turned copy."""
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "kind_N", np.array([film.kind for film in self.films]))
+        put(self, "family_N", np.array([film.family for film in self.films]))
+        put(self, "unit_N", np.unique([film.unit for film in self.films], return_inverse=True)[1])
+        put(self, "counted_N", np.array([film.turns == 0 for film in self.films]))
+
+    @property
+    def families(self) -> list[str]:
+        """Families with adult films."""
+        return sorted(set(self.family_N[self.kind_N == ADULT].tolist()))
+
+
+def from_manifest(films: Sequence[Film], seed: int) -> list[GateFilm]:
+    """Return children, laterals, and at most `ADULTS_PER_FAMILY` adults of each family, drawn by the seed."""
+    sources = {film.source for film in films}
+    units = units_of(films)
+    found: dict[tuple[str, str], list[GateFilm]] = defaultdict(list)
+    for film, unit, named in zip(films, units.number_N, units.named_N, strict=True):
+        if film.ambiguous or film.path.startswith(NEGATIVES):
+            continue
+        kind = LATERAL if film.view == "L" else CHILD if film.age_group == "child" else ADULT
+        family = _family(film, sources)
+        found[kind, family].append(GateFilm(film.path, kind, family, f"manifest-{unit}", bool(named)))
+    for kind, family in sorted(found):
+        if kind == ADULT and len(found[kind, family]) < FEWEST_ADULTS:
+            few = found.pop((kind, family))
+            found[kind, SMALL_FAMILIES] += [replace(film, family=SMALL_FAMILIES) for film in few]
+    generator = np.random.default_rng(seed)
+    chosen: list[GateFilm] = []
+    for (kind, _), members in sorted(found.items()):
+        order = generator.permutation(len(members))
+        kept = order[:ADULTS_PER_FAMILY] if kind == ADULT else order
+        chosen += [members[index] for index in sorted(kept)]
+    return chosen
+
+
+def _family(film: Film, sources: set[str]) -> str:
+    # A collection that took films from another gives their patients the other's name.
+    origin = film.patient_id.split("-")[0]
+    source = origin if origin in sources or origin in FAMILY_OF else film.source
+    return FAMILY_OF.get(source, source or "unknown")
+
+
+def from_folder(folder: Path) -> list[GateFilm]:
+    """Return the pictures to refuse, a folder per kind; those that are no chests also turned.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    found = []
+    for kind in sorted(path for path in folder.iterdir() if path.is_dir()):
+        part = CHILD if kind.name.startswith(CHILD_KINDS) else NOT_CHEST
+        paths = sorted(path for path in kind.iterdir() if path.suffix.lower() in PICTURES)
+        for number, path in enumerate(paths):
+            unit = f"{kind.name}-{number // NEIGHBOURS}"
+            film = GateFilm(f"{kind.name}/{path.name}", part, kind.name, unit, False)
+            found += [replace(film, turns=turns) for turns in range(4 if part == NOT_CHEST else 1)]
+    if not found:
+        raise FileNotFoundError(f"no pictures in {folder}: expected a folder per kind, with PNG or JPEG")
+    return found
+
+
+def gather(model: Model, manifest: Path, folder: Path, cache: Path | None, seed: int) -> GateFilms:
+    """Read the films and pass them through the network, or take the summaries from the cache.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If manifest or folder is missing, or makes no sense.
+    dicom_io.errors.UnreadablePixels
+        If a film cannot be read.
+    """
+    listed = read_manifest(manifest, model.config.data.labels)
+    films = [(manifest.parent, film) for film in from_manifest(listed, seed)]
+    films += [(folder, film) for film in from_folder(folder)]
+    known = _cached(cache, model.weights_sha256)
+    keys = [f"{film.path}#{film.turns}" for _, film in films]
+    missing = [pair for pair, key in zip(films, keys, strict=True) if key not in known]
+    if missing:
+        known |= dict(
+            zip((f"{film.path}#{film.turns}" for _, film in missing), _summaries(model, missing), strict=True)
+        )
+        if cache is not None:
+            np.savez(
+                cache,
+                network=model.weights_sha256,
+                keys=list(known),
+                summaries=np.stack(list(known.values())),
+            )
+    return GateFilms(tuple(film for _, film in films), np.stack([known[key] for key in keys]))
+
+
+def _cached(cache: Path | None, weights_sha256: str) -> dict[str, NDArray[np.float32]]:
+    if cache is None or not cache.exists():
+        return {}
+    with np.load(cache, allow_pickle=False) as kept:
+        if str(kept["network"]) != weights_sha256:
+            log.info("%s speaks of another network: made anew", cache.name)
+            return {}
+        return dict(zip(kept["keys"].tolist(), kept["summaries"], strict=True))
+
+
+def _summaries(model: Model, films: Sequence[tuple[Path, GateFilm]]) -> NDArray[np.float32]:
+    transform, network = evaluation_transform(model.config.transforms), model.network.eval()
+    stages, found = Stages(network), []
+    with torch.inference_mode():
+        for start in tqdm(range(0, len(films), BATCH), desc="looking", unit="batch", disable=None):
+            batch_NCHW = torch.stack(
+                [
+                    transform(
+                        {IMAGE: np.ascontiguousarray(np.rot90(read_film(root, film.path), film.turns))}
+                    )[IMAGE]
+                    for root, film in films[start : start + BATCH]
+                ]
+            )
+            network.features(batch_NCHW.contiguous(memory_format=torch.channels_last))
+            found.append(stages.take().numpy())
+    return np.concatenate(found)
