@@ -17,6 +17,7 @@ from pydicom.valuerep import PersonName
 from dicom_io import repair
 from dicom_io.charset import TEXT_VRS, decode_undeclared, encodings_of
 from dicom_io.errors import InvalidResult
+from dicom_io.headers import PARSE_FAILURES
 
 Repair = Callable[[str], str | None]
 
@@ -214,7 +215,9 @@ class _Reader:
             texts = self._undeclared(keyword)
         else:
             element = self._element(keyword)
-            texts = [] if element is None else [str(value) for value in _each(element.value)]
+            if element is None or element.VR == "SQ":
+                return []
+            texts = [str(value) for value in _each(element.value)]
         texts = [text.strip("\0 ") for text in texts]
         return texts if any(texts) else []
 
@@ -236,8 +239,8 @@ class _Reader:
             return element
         try:
             return convert_raw_data_element(element, encoding=self._encodings)
-        except (ValueError, TypeError, NotImplementedError, LookupError):
-            return None  # a value that cannot even be parsed for its VR
+        except PARSE_FAILURES:
+            return None  # a value that cannot even be parsed for its VR; of a sequence, items that are none
 
     def _stored(self, keyword: str) -> DataElement | RawDataElement | None:
         tag = tag_for_keyword(keyword)

@@ -5,7 +5,9 @@ from io import BytesIO
 import pytest
 from builders import build_film, to_bytes
 from pydicom import Sequence, config, dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from result_sources import ODD_SOURCES
 
 from dicom_io.charset import settle_character_set
@@ -84,6 +86,17 @@ def test_incomplete_sequence_items_are_left_out() -> None:
     assert [item.PatientID for item in headers.OtherPatientIDsSequence] == ["OTHER-1"]
     assert [item.CodeValue for item in headers.ProcedureCodeSequence] == ["399208008"]
     assert headers.IssuerOfAccessionNumberSequence[0].LocalNamespaceEntityID == "RIS"
+
+
+@pytest.mark.parametrize("keyword", ["ProcedureCodeSequence", "IssuerOfAccessionNumberSequence", "StudyDate"])
+@pytest.mark.parametrize(
+    "inside", [b"no items", b"\x01\x02", b"\xfe\xff\x00\xe0\x08\x00\x00\x00\x01.\x1b\\BA\x00\x00"]
+)
+def test_a_sequence_with_damage_inside_is_left_out(keyword: str, inside: bytes) -> None:
+    film = _read(build_film())
+    tag = Tag(keyword)
+    film[tag] = RawDataElement(tag, "SQ", len(inside), inside, 0, False, True)
+    assert not view_evidence(film).headers.get(keyword)
 
 
 def test_a_film_coded_with_loss_is_lossy_whatever_its_header_says() -> None:
