@@ -58,6 +58,8 @@ class GateFilm:
     """Patient or group; films of one unit are never parted."""
     names_patient: bool
     """Whether the unit is a patient or a group that the manifest names."""
+    neighbours: bool = False
+    """Whether the unit is a guess, by the order of names: good for folds, and no patient."""
     turns: int = 0
     """Quarter turns: a turned limb is a limb."""
 
@@ -133,7 +135,7 @@ def from_folder(folder: Path) -> list[GateFilm]:
         paths = sorted(path for path in kind.iterdir() if path.suffix.lower() in PICTURES)
         for number, path in enumerate(paths):
             unit = f"{kind.name}-{number // NEIGHBOURS}"
-            film = GateFilm(f"{kind.name}/{path.name}", part, kind.name, unit, False)
+            film = GateFilm(f"{kind.name}/{path.name}", part, kind.name, unit, False, neighbours=True)
             found += [replace(film, turns=turns) for turns in range(4 if part == NOT_CHEST else 1)]
     if not found:
         raise FileNotFoundError(f"no pictures in {folder}: expected a folder per kind, with PNG or JPEG")

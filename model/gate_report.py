@@ -145,7 +145,10 @@ def _share(
     films: GateFilms, said_N: NDArray[np.str_], of_N: Bool, set_name: str, how: str, name: str
 ) -> dict[str, Any]:
     named_N = np.array([film.names_patient for film in films.films])
-    refused = Refused(said_N[of_N] != PASS, Units(films.unit_N, named_N).subset(of_N), name)
+    guessed_N = np.array([film.neighbours for film in films.films])
+    alone_N = -1 - np.arange(len(films.films))
+    units = Units(np.where(guessed_N, alone_N, films.unit_N), named_N).subset(of_N)
+    refused = Refused(said_N[of_N] != PASS, units, name)
     figure = to_json(intervals(refused, set_name))[name]
     return figure | {"method": f"{how}; {figure['method']}"}
 

@@ -11,8 +11,10 @@ from torch.nn import functional
 from dicom_io.errors import UnsupportedImage
 from model import probability
 from model.answers import covid_log_odds, head_probabilities
-from model.cam import raw_cam, scaled_cam
-from model.checkpoint import RELEASE, load_model
+from model.backends import Choice, open_backend
+from model.checkpoint import RELEASE, BadModel, load_model
+from model.gate import GateRefusal, load_gate
+from model.one_pass import OnePass, Outputs
 from model.probability import Decision
 from model.transforms import IMAGE, evaluation_transform, load_picture
 
@@ -49,7 +51,9 @@ class ModelInfo:
     cam_scale: float
     """Value of the raw map that is shown as 1."""
     backend: str
-    """``pytorch-cpu`` or ``pytorch-cuda``."""
+    """``openvino-cpu``, ``pytorch-cpu`` or ``pytorch-cuda``."""
+    gate_sha256: str = ""
+    """Hash of the gate; empty where the model has none, so that its pixels let every film pass."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,16 @@ class Prediction:
     """Probability of each head, not calibrated."""
 
 
+@dataclass(frozen=True)
+class Examination:
+    """What one forward pass says of a film: a refusal, or a prediction."""
+
+    refusal: GateRefusal | None
+    """Why the film must not be judged."""
+    prediction: Prediction | None
+    """None where the film is refused: a probability would be believed."""
+
+
 class Predictor:
     """A model, ready to judge films.
 
@@ -74,20 +88,27 @@ class Predictor:
     folder
         A model folder as `model.train` writes it; None takes the model shipped with this package.
     threads
-        Threads of PyTorch in this process; None leaves them as they are.
+        Threads of PyTorch in this process, and of OpenVINO; None leaves them as they are.
+    backend
+        Who computes; see `model.backends.open_backend`.
 
     Raises
     ------
     model.checkpoint.BadModel
-        If the folder is incomplete or does not match its hashes.
+        If the folder is incomplete or does not match its hashes, or the backend cannot serve.
     """
 
-    def __init__(self, folder: Path | None = None, *, threads: int | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, *, threads: int | None = None, backend: Choice = "auto"
+    ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         model = load_model(folder or RELEASE)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._network = model.network.to(self._device)
+        one_pass = OnePass(model.network, model.calibration.cam_scale)
+        self._gate = load_gate(folder or RELEASE, model.weights_sha256)
+        if self._gate is not None and self._gate.stages != one_pass.stages.names:
+            raise BadModel(f"expected a gate that asks {one_pass.stages.names}: fit it anew, by model.gate")
+        self._compute = open_backend(one_pass, model.config.transforms.input_px, backend, threads)
         self._config = model.config
         self._calibration = model.calibration
         self._transform = evaluation_transform(model.config.transforms)
@@ -104,11 +125,29 @@ class Predictor:
             prevalence_training=calibration.prevalence_training,
             prevalence_assumed=calibration.prevalence_assumed,
             cam_scale=calibration.cam_scale,
-            backend=f"pytorch-{self._device.type}",
+            backend=self._compute.name,
+            gate_sha256="" if self._gate is None else self._gate.sha256,
         )
 
+    def examine(self, image_HW: NDArray[np.float32]) -> Examination:
+        """Ask the gate whether a film may be judged, and judge it if so, from one forward pass.
+
+        Parameters
+        ----------
+        image_HW
+            As `__call__` takes it.
+
+        Raises
+        ------
+        dicom_io.errors.UnsupportedImage
+            As `__call__` raises it.
+        """
+        outputs = self._outputs(image_HW)
+        refusal = None if self._gate is None else self._gate(outputs.summary_NF[0])
+        return Examination(refusal, None if refusal else self._prediction(outputs))
+
     def __call__(self, image_HW: NDArray[np.float32]) -> Prediction:
-        """Judge one film.
+        """Judge one film, whatever it shows: the gate is not asked.
 
         Parameters
         ----------
@@ -121,6 +160,9 @@ class Predictor:
         dicom_io.errors.UnsupportedImage
             If the array has other than two axes, is too small, or holds a value that is not finite.
         """
+        return self._prediction(self._outputs(image_HW))
+
+    def _outputs(self, image_HW: NDArray[np.float32]) -> Outputs:
         if image_HW.ndim != 2 or min(image_HW.shape) < MIN_SIDE_PX:
             raise UnsupportedImage(
                 f"expected one grey film of at least {MIN_SIDE_PX} px a side, came shape {image_HW.shape}"
@@ -130,22 +172,22 @@ class Predictor:
         if not np.isfinite(image_HW).all():
             raise UnsupportedImage("expected finite grey values, came NaN or infinity")
         film_CHW = self._transform({IMAGE: image_HW})[IMAGE]
-        with torch.inference_mode():
-            batch_NCHW = film_CHW[None].to(self._device).contiguous(memory_format=torch.channels_last)
-            features_NCHW = self._network.features(batch_NCHW)
-            logits_NK = self._network.classify(features_NCHW)
-            map_NHW = scaled_cam(raw_cam(self._network, features_NCHW, logits_NK), self.info.cam_scale)
-            cam_NCHW = functional.interpolate(map_NHW[:, None], size=film_CHW.shape[1:], mode="bilinear")
-        logits = logits_NK.double().cpu().numpy()
+        return self._compute(film_CHW[None])
+
+    def _prediction(self, outputs: Outputs) -> Prediction:
+        map_N1HW = torch.from_numpy(outputs.map_NHW)[:, None]
+        side = (self.info.input_size, self.info.input_size)
+        cam_NCHW = functional.interpolate(map_N1HW, size=side, mode="bilinear")
+        logits = outputs.logits_NK.astype(np.float64)
         odds_N = covid_log_odds(logits, self._config)
         p = float(probability.calibrated(odds_N, self._calibration)[0])
         return Prediction(
             probability=p,
             decision=probability.decide(p, self._calibration),
-            cam_HW=cam_NCHW[0, 0].cpu().numpy(),
+            cam_HW=cam_NCHW[0, 0].numpy(),
             head_probabilities=dict(
                 zip(
-                    self._network.head_names,
+                    self._config.head_names,
                     head_probabilities(logits, self._config)[0].tolist(),
                     strict=True,
                 )

@@ -1,5 +1,6 @@
 """The real parts that tests start and stop: each is a process on a free loopback port, ended by its pid."""
 
+import atexit
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,6 +49,19 @@ def need_file(path: str, package: str) -> str:
 def shared_data() -> Path | None:
     folder = Path(os.environ.get("CXR_SHARED_DATA") or ROOT.parent / "shared" / "data")
     return folder if folder.is_dir() else None
+
+
+@cache
+def release_without_gate() -> Path:
+    """The model of the package in a folder without its gate: phantoms are no films, and it would say so."""
+    # Imported here: with a tensor library in the parent, a forward pass in a forked child hangs.
+    from model.checkpoint import CONFIG, RELEASE, WEIGHTS
+
+    folder = Path(tempfile.mkdtemp(prefix="cxr-no-gate-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in (CONFIG, WEIGHTS):
+        (folder / name).symlink_to(RELEASE / name)
+    return folder
 
 
 def free_port() -> int:

@@ -18,6 +18,7 @@ from worker.faults import place_of
 from worker.header_keeper import write_header
 from worker.lease import kept
 from worker.objects import BuiltObject
+from worker.one_look import OneLook
 from worker.queries import images
 from worker.queries.images import Claim, LostLease
 from worker.queries.reissue import ModelKey, was_judged_by
@@ -77,13 +78,14 @@ def _reach_an_end(context: Context, claim: Claim) -> None:
 def _judge(context: Context, claim: Claim) -> None:
     began = time.monotonic()
     dataset = _read(context, claim)
+    look = OneLook(context.predictor)
     try:
-        image_HW = displayed(dataset, context.settings)
+        image_HW = displayed(dataset, context.settings, look.gate)
     except Refused as refused:
         reports = outcome.build_refusal(context, claim, dataset, refused.refusal.reason)
         _refuse(context, claim, refused.refusal, reports)
         return
-    prediction = context.predictor(image_HW)
+    prediction = look.judge(image_HW)
     _require_new_judgement(context, claim)
     judged = outcome.build(context, claim, dataset, image_HW, prediction)
     with database.write(context.engine) as session:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from builders import build_film
+from builders import build_film, chest_HW
 from parts import Installation, Orthanc, wait_until
 from pydicom.uid import generate_uid
 
@@ -15,7 +15,7 @@ def make_films(folder: Path, count: int) -> list[Path]:
     folder.mkdir()
     paths = []
     for number in range(count):
-        film = build_film(SOPInstanceUID=generate_uid(entropy_srcs=["kill test", str(number)]))
+        film = build_film(chest_HW(), SOPInstanceUID=generate_uid(entropy_srcs=["kill test", str(number)]))
         film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID
         paths.append(folder / f"{number}.dcm")
         film.save_as(paths[-1], enforce_file_format=True)

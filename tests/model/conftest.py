@@ -13,6 +13,7 @@ from PIL import Image
 from model.checkpoint import Calibration, Model, load_model, save_model
 from model.config import Config, DataConfig, HeadConfig, NetworkConfig, ScheduleConfig, TransformConfig
 from model.network import FilmNetwork, build_network
+from model.predict import Predictor
 
 HEADS = (
     HeadConfig(name="opacity", positive=("pneumonia",), negative=("normal",), sources=("nih",)),
@@ -47,7 +48,7 @@ def write_manifest(folder: Path, rows: Sequence[dict[str, str]]) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def phantom() -> Callable[..., NDArray[np.float32]]:
     return draw_phantom
 
@@ -92,11 +93,11 @@ def small_config() -> Config:
     )
 
 
-@pytest.fixture
-def network(small_config: Config) -> FilmNetwork:
-    """A network with weights drawn from a fixed seed, heads included."""
+def draw_network(config: Config) -> FilmNetwork:
+    """Return a network with weights drawn from a fixed seed, heads included."""
+    side = config.transforms.input_px
     torch.manual_seed(1)
-    network = build_network(small_config)
+    network = build_network(config)
     torch.nn.init.uniform_(network.heads.weight, -0.01, 0.03)
     # Fresh batch norms would let every signal fade; a few batches give them means and deviations.
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
@@ -104,16 +105,38 @@ def network(small_config: Config) -> FilmNetwork:
         norm.momentum = None
     with torch.no_grad():
         for _ in range(4):
-            network.train()(torch.randn(16, 3, 64, 64))
+            network.train()(torch.randn(16, 3, side, side))
     return network.eval()
+
+
+CALIBRATION = Calibration(
+    slope=0.8, intercept=0.3, threshold=0.5, band_low=0.4, band_high=0.6, prevalence_training=0.45,
+    prevalence_assumed=0.45, cam_scale=0.5, films=10, method="made up for a test",
+)  # fmt: skip
+
+
+@pytest.fixture
+def network(small_config: Config) -> FilmNetwork:
+    return draw_network(small_config)
 
 
 @pytest.fixture
 def calibration() -> Calibration:
-    return Calibration(
-        slope=0.8, intercept=0.3, threshold=0.5, band_low=0.4, band_high=0.6, prevalence_training=0.45,
-        prevalence_assumed=0.45, cam_scale=0.5, films=10, method="made up for a test",
-    )  # fmt: skip
+    return CALIBRATION
+
+
+@pytest.fixture(scope="session")
+def served_folder(small_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with random weights, on disk; no test may alter it."""
+    folder = tmp_path_factory.mktemp("served") / "model"
+    save_model(folder, Model(small_config, CALIBRATION, draw_network(small_config), ""))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def predictor(served_folder: Path) -> Predictor:
+    """That model, opened once: a fresh one is converted for seconds."""
+    return Predictor(served_folder)
 
 
 @pytest.fixture

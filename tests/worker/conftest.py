@@ -1,5 +1,6 @@
 """Databases, settings and the model for the tests of the worker: both databases, and one network for all."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parts import PostgreSQL
+from parts import PostgreSQL, release_without_gate
 from pynetdicom import _config
 from sqlalchemy import Engine, make_url
 
@@ -100,6 +101,17 @@ def destination(name: str, port: int, proof: str = "find", **more: Any) -> Desti
     )
 
 
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """Take off what a command put on the root logger: its stream is closed after the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.setLevel(level)
+    for handler in set(root.handlers) - set(handlers):
+        root.removeHandler(handler)
+
+
 @pytest.fixture
 def command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -132,14 +144,14 @@ def command_line(
 
 
 @pytest.fixture(scope="session")
-def model_folder() -> Path | None:
-    """The model under test: CXR_MODEL, else None, which is the one in the package."""
+def model_folder() -> Path:
+    """The model under test: CXR_MODEL, else the one in the package, without its gate."""
     named = os.environ.get("CXR_MODEL")
-    return Path(named) if named else None
+    return Path(named) if named else release_without_gate()
 
 
 @pytest.fixture(scope="session")
-def predictor(model_folder: Path | None) -> Any:
+def predictor(model_folder: Path) -> Any:
     """The network, loaded once for all tests."""
     from model.predict import Predictor
 

@@ -369,6 +369,7 @@ def test_an_exception_that_quotes_the_film_is_told_without_it(
     def fault(image_HW: Any) -> Any:
         raise ValueError(f"could not judge the film of {NAME} ({PATIENT_ID})")
 
+    fault.info = context.predictor.info  # type: ignore[attr-defined]
     with_network(context, fault)
     row = judge(context, secret_film())
     assert row.state == ImageState.QUEUED

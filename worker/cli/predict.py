@@ -8,6 +8,7 @@ from pathlib import Path
 from dicom_io.acceptance import Refusal
 from dicom_io.errors import CxrError
 from worker import context, reading
+from worker.one_look import OneLook
 from worker.reading import Refused
 
 EXIT_NOT_ALL = 1
@@ -47,16 +48,16 @@ def run(options: argparse.Namespace) -> int:
 
 def judge(current: context.Context, path: Path) -> Line:
     """Judge one file as the worker would."""
-    version = current.predictor.info.version
+    version, look = current.predictor.info.version, OneLook(current.predictor)
     try:
-        image_HW = reading.read_any(path, current.settings)
+        image_HW = reading.read_any(path, current.settings, look.gate)
     except Refused as refused:
         refusal: Refusal = refused.refusal
         return Line(str(path), "refused", None, None, refusal.reason, refusal.detail, version)
     except (OSError, CxrError) as error:
         words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return Line(str(path), "failed", None, None, type(error).__name__, words, version)
-    prediction = current.predictor(image_HW)
+    prediction = look.judge(image_HW)
     return Line(str(path), "analysed", prediction.probability, prediction.decision, None, None, version)
 
 
