@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from pydicom.uid import generate_uid
 
+from dicom_io.commitment import follow_up_of
 from dicom_io.diagnosis import Diagnosis, Expectation, Verdict
 from dicom_io.errors import CxrError
 from dicom_io.findings import Device
@@ -92,13 +93,20 @@ def _found(peer: Peer, test: TestObject) -> tuple[str, ...] | None:
 
 
 def _commit(diagnosis: Diagnosis, peer: Peer, test: TestObject) -> None:
+    subject, transaction_uid = "commitment, asked", str(generate_uid(prefix=None))
     try:
-        answers = peer.commit(generate_uid(), test.identity)
+        answers = peer.commit(transaction_uid, test.identity)
     except CxrError as error:
-        diagnosis.add("commitment, asked", Verdict.TROUBLE, _words(diagnosis, error), "switch it on there")
+        diagnosis.add(subject, Verdict.TROUBLE, _words(diagnosis, error), "switch it on there")
         return
-    words = "answered at once" if answers else "taken; the answer will come to our listener, which must run"
-    diagnosis.add("commitment, asked", Verdict.WELL, words)
+    ours = [answer for answer in answers if answer.transaction_uid == transaction_uid]
+    reasons = [reason for answer in ours for _, reason in answer.failed]
+    if reasons:
+        words = f"answered: not committed, 0x{reasons[0]:04X} {follow_up_of(reasons[0])[1]}"
+        diagnosis.add(subject, Verdict.TROUBLE, words, "look there why it does not keep what it stored")
+        return
+    words = "committed at once" if ours else "taken; the answer will come to our listener, which must run"
+    diagnosis.add(subject, Verdict.WELL, words)
 
 
 def _words(diagnosis: Diagnosis, error: CxrError) -> str:

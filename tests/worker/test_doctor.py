@@ -222,6 +222,22 @@ def test_what_the_settings_want_and_the_peer_has_not_is_trouble(examine: Any, tm
     assert "tick Comprehensive SR among" in found["by"]["report"]["advice"]
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_is_stored_and_not_committed_is_trouble(examine: Any, tmp_path: Path, keeps: bool) -> None:
+    with ScriptedPacs.running(storable=(BASIC_TEXT, SC)) as pacs:
+        if not keeps:
+            pacs.on_question = pacs.held.clear
+        (tmp_path / "data" / "config.toml").write_text(
+            f'[[destination]]\nname = "pacs"\naet = "PACS"\nhost = "127.0.0.1"\nport = {pacs.port}\n'
+            'proof = "commitment"\n'
+        )
+        check = examine("pacs", "--send")["by"]["commitment, asked"]
+    expected = ("ok", "committed at once")
+    if not keeps:
+        expected = ("trouble", "answered: not committed, 0x0112 no such object instance")
+    assert (check["verdict"], check["words"]) == expected
+
+
 def test_neither_report_nor_heat_map_accepted_is_two_troubles(examine: Any) -> None:
     with ScriptedPacs.running(storable=(CR,)) as pacs:
         found = examine(f"PACS@127.0.0.1:{pacs.port}")
