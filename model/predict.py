@@ -1,5 +1,6 @@
 """One film in; P(COVID-19), a decision and a heat map out, from one forward pass."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from model.probability import Decision
 from model.transforms import IMAGE, evaluation_transform, load_picture
 
 __all__ = ["MIN_SIDE_PX", "Decision", "ModelInfo", "Prediction", "Predictor", "load_picture"]
+
+log = logging.getLogger(__name__)
 
 MIN_SIDE_PX = 32
 """A film with a shorter side holds nothing that could be judged."""
@@ -106,7 +109,12 @@ class Predictor:
         model = load_model(folder or RELEASE)
         one_pass = OnePass(model.network, model.calibration.cam_scale)
         self._gate = load_gate(folder or RELEASE, model.weights_sha256)
-        if self._gate is not None and self._gate.stages != one_pass.stages.names:
+        if self._gate is None:
+            log.warning(
+                "%s has no gate: whatever a picture shows is judged; python -m model.gate fits one",
+                model.config.name,
+            )
+        elif self._gate.stages != one_pass.stages.names:
             raise BadModel(f"expected a gate that asks {one_pass.stages.names}: fit it anew, by model.gate")
         self._compute = open_backend(one_pass, model.config.transforms.input_px, backend, threads)
         self._config = model.config

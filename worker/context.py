@@ -66,8 +66,9 @@ class Context:
         from model.predict import Predictor
 
         try:
-            # One thread: a film takes as long (14 ms), and two children with two threads each stall.
-            return Predictor(self.settings.model, threads=1)
+            return Predictor(
+                self.settings.model, threads=self.settings.threads, backend=self.settings.backend
+            )
         except BadModel as error:
             raise ModelUnusable(f"the model cannot be used: {error}") from error
 
