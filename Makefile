@@ -15,7 +15,8 @@ help:
 	@echo 'make up [DATA=DIR]    the same, and stays until Ctrl-C'
 	@echo 'make test             lint, types, import rules and all tests'
 	@echo 'make lint             the first three of them'
-	@echo 'make soak, make bench not built yet'
+	@echo 'make bench            every program in benchmarks/, ratios against peers in the same run'
+	@echo 'make soak             not built yet'
 
 demo: install-demo
 	$(BIN)/python -m worker.demo --data "$(DATA)"
@@ -32,9 +33,14 @@ lint: install-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-soak bench: install-dev
-	@echo 'make $@: not built yet; it will hold the $(if $(filter soak,$@),slow and soak tests,ratios against named peers)' >&2
+soak: install-dev
+	@echo 'make soak: not built yet; it will hold the slow and soak tests' >&2
 	@exit 1
+
+bench: install-dev
+	@set -e; for file in benchmarks/*.py; do \
+		name=$$(basename $$file .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name; \
+	done
 
 install-demo: .venv/.installed-demo
 install-dev: .venv/.installed-dev
