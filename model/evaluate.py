@@ -12,6 +12,7 @@ import torch
 
 from dicom_io.errors import CxrError
 from model import answers, compare, probability
+from model.audit_file import read_audit
 from model.checkpoint import RELEASE, Model, load_model
 from model.config import config_sha256
 from model.curves import curves_of
@@ -45,6 +46,8 @@ class Request:
     """Predictions of another model for the same manifest, to compare with."""
     gallery: bool = True
     """Whether the report shows the films that were judged worst."""
+    audit: Path | None = None
+    """``audit.json`` of `model.audit` for the same weights; its figures and section join the report."""
 
 
 def choose(model: Model, request: Request) -> tuple[list[Film], Units, dict[str, int]]:
@@ -134,6 +137,7 @@ def measure(model: Model, request: Request) -> Measured:
     films, units, reasons = choose(model, request)
     # Read before hours of scoring, so that a wrong file is known at once.
     other = read_predictions(request.against) if request.against else None
+    audited = read_audit(request.audit, model.weights_sha256) if request.audit else None
     evaluated = predict(model, request.manifest.parent, films, units)
     sets, curves = {}, {}
     for chosen in evaluation_sets(films, model):
@@ -148,6 +152,9 @@ def measure(model: Model, request: Request) -> Measured:
     flat = flat_figures(sets)
     if details["classes"]:
         flat |= {f"class_{name}": figure for name, figure in details["classes"]["metrics"].items()}
+    if audited is not None:
+        details["audit"] = audited.pop("details")
+        flat |= audited
     return Measured(flat | {"details": details}, curves, evaluated)
 
 
@@ -208,6 +215,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--subset", choices=SUBSETS, default="test", help="subset of the split (test)")
     add("--out", type=Path, required=True, metavar="DIR", help="where report.html and the rest go")
     add("--against", type=Path, metavar="CSV", help="predictions.csv of another model, to compare with")
+    add("--audit", type=Path, metavar="JSON", help="audit.json of model.audit, to join the report")
     add("--prevalence", type=float, help="share of COVID-19 to assume instead of the model's own")
     add("--no-gallery", action="store_true", help="show no film in the report")
     add("--threads", type=int, help="threads of PyTorch")
@@ -232,7 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         split = options.split or own_split(model, options.model, options.data)
         if split is not None and not options.split:
             log.info("the model was trained on this manifest: only its %s films are scored", options.subset)
-        request = Request(options.data, split, options.subset, options.against, not options.no_gallery)
+        request = Request(
+            options.data, split, options.subset, options.against, not options.no_gallery, options.audit
+        )
         report = evaluate(model, request, options.out)
     except (OSError, ValueError, CxrError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")

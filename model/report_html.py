@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from model.audit_html import audit_section
 from model.evaluation_sets import AGAINST_DISEASE, AGAINST_NORMAL, QUESTIONS, REST, ROLES
 from model.set_report import FEWEST
 
@@ -84,13 +85,15 @@ def context(report: dict[str, Any]) -> dict[str, Any]:
         kind: [row for row in sets if row["kind"] == kind] for kind in ("question", "source", "view", "role")
     }
     comparison = details.get("comparison")
+    audited = details.get("audit")
     return {
         "title": f"{details['model']['name']} {details['model']['version']}",
         "details": details,
         "films": everything["films"],
         "covid": everything["covid"],
         "units": everything["units"],
-        "warnings": warnings(by_name),
+        "warnings": warnings(by_name) + (audited["red"] if audited else []),
+        "audit": audit_section(report | {"details": audited}) if audited else "",
         "cards": [
             {"name": name, "figure": by_name[question]["metrics"][key]}
             for name, question, key in CARDS
