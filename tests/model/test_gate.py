@@ -145,6 +145,28 @@ def test_a_family_that_it_did_not_see_is_not_refused_for_being_new() -> None:
         assert np.mean(said_N[adult_N & (films.family_N == family)] != gate_report.PASS) < 0.03
 
 
+def test_the_figure_of_a_family_left_out_is_of_a_gate_that_did_not_see_it() -> None:
+    """With one family left nothing tells how families differ: one that lies far off is refused."""
+    films = drawn_films(families=("a", "b"), apart=6.0)
+    of_b_N = (films.kind_N == ADULT) & (films.family_N == "b")
+
+    seen_N, unseen_N = gate_report.cross_fitted(films, seed=0), gate_report.left_out_families(films, seed=0)
+
+    assert np.mean(seen_N[of_b_N] != gate_report.PASS) < 0.05
+    assert np.mean(unseen_N[of_b_N] != gate_report.PASS) > 0.5
+
+
+def test_the_figure_of_what_is_caught_is_of_a_gate_that_did_not_see_it() -> None:
+    """Children drawn as adults are: only a gate that has them by heart would catch more than a few."""
+    films = drawn_films()
+    wide_NF = np.random.default_rng(5).normal(size=(len(films.films), 300)).astype(np.float32)
+    child_N = films.kind_N == CHILD
+
+    said_N = gate_report.cross_fitted(GateFilms(films.films, wide_NF), seed=0)
+
+    assert np.mean(said_N[child_N] != gate_report.PASS) < 0.25
+
+
 def test_what_is_unlike_all_is_out_of_distribution() -> None:
     films = drawn_films()
     gate = gate_fit.fit_gate(films, np.ones(len(films.films), bool), (), seed=0)
@@ -336,9 +358,14 @@ class Counted(Predictor):
         return super()._outputs(image_HW)
 
 
-def test_a_model_without_a_gate_lets_all_pass(predictor: Predictor, phantom: Phantom) -> None:
+def test_a_model_without_a_gate_lets_all_pass_and_says_so(
+    predictor: Predictor, served_folder: Path, phantom: Phantom, caplog: pytest.LogCaptureFixture
+) -> None:
     said = predictor.examine(phantom(0, True))
+    caplog.clear()
+    Predictor(served_folder, backend="pytorch")
 
+    assert "has no gate: whatever a picture shows is judged" in caplog.text
     assert predictor.info.gate_sha256 == ""
     assert said.refusal is None
     assert said.prediction is not None

@@ -1,19 +1,25 @@
 """A film is passed through the network once, whether the gate is asked or not."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from builders import build_film, chest_HW, phantom_HW
+from builders import build_film, chest_HW, phantom_HW, to_bytes
 from numpy.typing import NDArray
+from rows import image, instance
+from sqlalchemy import Engine
 
 from dicom_io.acceptance import Reason
 from dicom_io.headers import read_dataset
+from worker import database, pipeline
 from worker.one_look import OneLook
+from worker.queries import images
 from worker.reading import Refused, displayed
 from worker.settings import Settings
+from worker.states import ImageState
 
 
 @dataclass
@@ -126,6 +132,44 @@ def test_a_real_film_with_its_header_blanked_is_refused_by_its_pixels(
         displayed(film, Settings(), OneLook(gated).gate)
     assert refused.value.refusal.reason == Reason.NOT_CHEST
     assert "by the pixels" in refused.value.refusal.detail
+
+
+# Through the worker
+
+
+def test_a_film_that_the_gate_refuses_ends_refused_and_says_why(
+    make_context: Any, sqlite_engine: Engine, gated: Any
+) -> None:
+    context = make_context(sqlite_engine)
+    context.__dict__["predictor"] = gated
+    content = to_bytes(build_film(phantom_HW()))
+    path = context.spool.incoming / "film.part"
+    path.write_bytes(content)
+    uid = str(build_film().SOPInstanceUID)
+    stored = context.spool.adopt(path)
+    with database.write(context.engine) as session:
+        row = images.record(session, instance(uid, path), stored, actor="test")
+        assert row is not None
+        image_id = row.id
+
+    pipeline.analyse(context, image_id)
+
+    refused = image(context.engine, image_id)
+    assert (refused.state, refused.reason) == (ImageState.REFUSED, "not_chest")
+    assert "by the pixels" in str(refused.reason_detail)
+
+
+def test_predict_asks_the_gate(command_line: Any, tmp_path: Path) -> None:
+    chest, phantom = tmp_path / "chest.dcm", tmp_path / "phantom.dcm"
+    build_film(chest_HW()).save_as(chest, enforce_file_format=True)
+    build_film(phantom_HW()).save_as(phantom, enforce_file_format=True)
+    code, output, _ = command_line("predict", "--json", str(chest), str(phantom))
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert code == 0
+    assert [(line["state"], line["reason"]) for line in lines] == [
+        ("analysed", None),
+        ("refused", "not_chest"),
+    ]
 
 
 def test_each_reason_of_the_gate_is_one_that_the_worker_knows() -> None:
