@@ -25,6 +25,7 @@ from model.shortcuts.checks import (
     Ages,
     age_figures,
     border_figures,
+    by_source,
     family_figures,
     letter_figures,
     permutation_figures,
@@ -141,7 +142,9 @@ def audit(material: Material, ages: Ages | None, families: Sequence[Path] = ()) 
     )
 
 
-def report_of(figures: dict[str, Figure], model: Model, request: Request, films: int) -> dict[str, Any]:
+def report_of(
+    figures: dict[str, Figure], model: Model, request: Request, material: Material
+) -> dict[str, Any]:
     """Return what ``audit.json`` holds: each figure by its name, and under ``details`` the rules."""
     details = {
         "note": NOTE,
@@ -150,11 +153,12 @@ def report_of(figures: dict[str, Figure], model: Model, request: Request, films:
         "manifest": request.manifest.name,
         "data_sha256": manifest_sha256(request.manifest),
         "subset": request.subset if request.split else "every film",
-        "films": films,
+        "films": len(material.films),
         "border": BORDER,
         "corner": CORNER,
         "rules": described(figures),
         "red": alarms(figures),
+        "by_source": {source: to_json(found) for source, found in by_source(material).items()},
     }
     return {**to_json({f"audit_{name}": figure for name, figure in figures.items()}), "details": details}
 
@@ -194,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         material = material_of(model, request, options.films, options.seed)
         ages = ages_of(model, request, material, options.films, options.seed)
         figures = audit(material, ages, options.families)
-        report = report_of(figures, model, request, len(material.films))
+        report = report_of(figures, model, request, material)
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "audit.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
         write_audit_page(options.out / "audit.html", report)

@@ -203,8 +203,8 @@ class Settings(_Frozen):
     model: Path | None = None
     """Folder of the model; the one shipped in the package when absent."""
     backend: Literal["auto", "openvino", "pytorch"] = "auto"
-    """Who computes: `auto` takes PyTorch where there is a graphics card, else OpenVINO, and PyTorch where that
-    cannot serve."""
+    """Who computes: `auto` takes PyTorch where there is a graphics card, else OpenVINO, and PyTorch
+    where that cannot serve."""
     threads: int = Field(1, ge=1, le=256)
     """Threads of the network in each worker; more than processors in all, and workers stall each other."""
     min_age_years: int = Field(18, ge=0, le=120)

@@ -78,6 +78,22 @@ def border_figures(material: Material) -> Found:
     return found
 
 
+def by_source(material: Material) -> dict[str, Found]:
+    """Return the figures of whole films, borders and centres for each source that has both classes."""
+    found: dict[str, Found] = {}
+    for source in within_sources(material):
+        part = material.subset(material.source == source)
+        found[str(source)] = {
+            f"{name}_auc": _measured(
+                Ranked(part.looks[name].odds_N, part.is_covid, part.units),
+                f"{source}: {REST}",
+                "the model's score",
+            )
+            for name in ("whole", "border_only", "centre_only")
+        }
+    return found
+
+
 def _probe_within(material: Material, name: str, sources: NDArray[np.str_]) -> Figure:
     folds: list[Fold] = []
     for source in sources:
@@ -85,8 +101,9 @@ def _probe_within(material: Material, name: str, sources: NDArray[np.str_]) -> F
         features_NC = part.looks[name].features_NC
         folds += probe_folds(features_NC, part.is_covid.astype(np.int64), part.units, f"{source}, ")
     set_name = f"{REST}, a probe of its own within each source"
+    films = sum(len(fold.films.units.number_N) for fold in folds)
     return (
-        probed(folds, set_name, len(material.films))
+        probed(folds, set_name, films)
         if folds
         else missing(set_name, f"no source has {FEWEST} films of either class")
     )

@@ -1,12 +1,13 @@
 """Linear probes: what can be read off a frozen network's features, patients never parted."""
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bootstrap import Figure
+from model.bootstrap import Figure, described
 from model.fold_figures import Fold, summarise_folds
 from model.metrics import Bool, Float64, Units
 from model.shortcuts.areas import AUC, Macro
@@ -67,7 +68,14 @@ def probed(folds: Sequence[Fold], set_name: str, films: int) -> Figure:
     if not folds:
         reason = "not defined: fewer than two patients in a class"
         return Figure(None, None, None, films, set_name, reason)
-    return summarise_folds(folds, set_name).mean[AUC]
+    figure = summarise_folds(folds, set_name).mean[AUC]
+    units = Units(
+        np.concatenate([fold.films.units.number_N for fold in folds]),
+        np.concatenate([fold.films.units.named_N for fold in folds]),
+    )
+    # The list of folds is left out: it says nothing here, and permutations have fifty.
+    method = f"mean over {len(folds)} folds that part no patient; {described(units)}; {CHOICE}"
+    return dataclasses.replace(figure, n=films, method=method)
 
 
 def predicted(features_NC: Float64, class_N: NDArray[np.int64], units: Units) -> NDArray[np.int64]:

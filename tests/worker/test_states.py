@@ -81,7 +81,7 @@ def test_a_delivery_makes_the_listed_changes_alone(before: DeliveryState, after:
 
 @given(st.lists(st.sampled_from(ImageState), max_size=60))
 def test_a_random_walk_of_an_image_never_leaves_the_table(wishes: list[ImageState]) -> None:
-    """Whatever is asked for, what is granted is a path in the table; only an operator's reissue leaves reported and refused."""
+    """Whatever is asked, what is granted is in the table; only a reissue leaves reported and refused."""
     here = ImageState.RECEIVED
     for wish in wishes:
         try:
