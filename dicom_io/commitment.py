@@ -24,7 +24,7 @@ from dicom_io.commitment_scp import (
     read_answer,
 )
 from dicom_io.errors import DestinationError, NotDicom, Unanswered
-from dicom_io.headers import PARSE_FAILURES
+from dicom_io.part10 import PARSE_FAILURES
 
 SAME_ASSOCIATION_S: Final = 1.0
 """How long the association of the question is kept for the answer: a peer that has it at hand sends it."""

@@ -13,7 +13,8 @@ from pynetdicom import AE, evt
 
 from dicom_io.association import EXPLICIT_LE, IMPLICIT_LE, Target, associate
 from dicom_io.errors import DestinationError, NotDicom
-from dicom_io.headers import PARSE_FAILURES, is_valid_uid
+from dicom_io.headers import is_valid_uid
+from dicom_io.part10 import PARSE_FAILURES
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from pydicom.valuerep import PersonName
 from dicom_io import repair
 from dicom_io.charset import TEXT_VRS, decode_undeclared, encodings_of
 from dicom_io.errors import InvalidResult
-from dicom_io.headers import PARSE_FAILURES
+from dicom_io.part10 import PARSE_FAILURES
 
 Repair = Callable[[str], str | None]
 

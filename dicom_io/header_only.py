@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import BaseTag
 
 from dicom_io.errors import NotDicom
-from dicom_io.headers import PARSE_FAILURES
+from dicom_io.part10 import PARSE_FAILURES
 
 BULK_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 LARGEST_VALUE = 1024

@@ -1,50 +1,21 @@
-"""What we keep of a study, a series and an instance, and how a file becomes a data set safely."""
+"""What we keep of a study, a series and an instance."""
 
 import re
-import struct
-import zlib
 from dataclasses import dataclass, field
 from datetime import date
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
-from pydicom import Dataset, config, dcmread
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_dataset as read_elements
+from pydicom import Dataset, config
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from dicom_io.errors import NotDicom, StorageError
+from dicom_io.part10 import PARSE_FAILURES
 
 OWN_MANUFACTURER = "cxr-worker"
 """Manufacturer (0008,0070) of every object that we write; the loop guard knows our output by it."""
 
-MAX_FILE_BYTES = 256 * 2**20
-"""Largest file that is read, and largest data set that a deflated one may become."""
-
 MAX_AGE_YEARS = 120.0
 """An age above this is a placeholder, such as the birth date 18000101."""
-
-PARSE_FAILURES = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-    BytesLengthException,
-    InvalidDicomError,
-)
-"""What pydicom raises on damaged or hostile data sets: RecursionError is a RuntimeError, UnboundLocalError a
-NameError, every decoding error a ValueError."""
 
 _UID_PATTERN = re.compile(r"[0-9.]{1,64}")
 _AGE_PATTERN = re.compile(r"(\d{1,3})([DWMY]?)")
@@ -261,104 +232,3 @@ def _read_date(dataset: Dataset, keyword: str) -> date | None:
         return None if match is None else date(int(match[1]), int(match[2]), int(match[3]))
     except ValueError:
         return None
-
-
-def read_dataset(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> FileDataset:
-    """Read a DICOM file (PS3.10) whole, with bounds on what it may cost.
-
-    Parameters
-    ----------
-    path : Path
-        A file with preamble and file meta information. Nothing refers to it afterwards: no value is read
-        later.
-    max_bytes : int
-        Largest file, and largest data set after inflation.
-
-    Returns
-    -------
-    pydicom.dataset.FileDataset
-        The data set, its `file_meta` as in the file. Values are decoded, and may fail, when first used.
-
-    Raises
-    ------
-    NotDicom
-        If it is no DICOM file, is damaged where it must be parsed, or exceeds `max_bytes`.
-    StorageError
-        If the file cannot be opened or read.
-
-    Notes
-    -----
-    A deflated data set (PS3.5 A.5) is inflated here, up to the bound, before pydicom sees it: pydicom
-    inflates without one, and a file of 1 MB may hold 1 GB.
-    """
-    try:
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise NotDicom(f"expected a file of at most {max_bytes} bytes, came {size}")
-        # Whole into memory: a file would let an element that promises 4 GB allocate them.
-        data = path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"expected a readable file, came {type(error).__name__}") from error
-    if data[128:132] != b"DICM":
-        raise NotDicom("expected a DICOM file (PS3.10): the prefix DICM after 128 bytes is missing")
-    try:
-        with config.disable_value_validation():
-            return _parse(data, max_bytes)
-    except PARSE_FAILURES as error:
-        raise NotDicom(f"expected a DICOM data set, parsing failed with {type(error).__name__}") from error
-
-
-def read_file_meta(data: bytes) -> FileMetaDataset:
-    """Return the file meta information of a DICOM file (PS3.10 section 7.1); nothing behind it is looked at.
-
-    Parameters
-    ----------
-    data : bytes
-        The file.
-
-    Raises
-    ------
-    NotDicom
-        If it is no DICOM file, or its file meta information is damaged.
-    """
-    if data[128:132] != b"DICM":
-        raise NotDicom("expected a DICOM file (PS3.10): the prefix DICM after 128 bytes is missing")
-    try:
-        with config.disable_value_validation():
-            return dcmread(BytesIO(data[: _data_set_start(data)])).file_meta
-    except PARSE_FAILURES as error:
-        raise NotDicom(
-            f"expected file meta information, parsing failed with {type(error).__name__}"
-        ) from error
-
-
-def _parse(data: bytes, max_bytes: int) -> FileDataset:
-    start = _data_set_start(data)
-    dataset = dcmread(BytesIO(data[:start]))
-    if dataset.file_meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return dcmread(BytesIO(data))
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = inflater.decompress(data[start:], max_bytes + 1)
-    if len(inflated) > max_bytes:
-        raise NotDicom(f"expected a deflated data set of at most {max_bytes} bytes, it inflates to more")
-    if not inflater.eof:
-        raise NotDicom("expected a whole deflated data set, it is cut off")
-    elements = read_elements(BytesIO(inflated), is_implicit_VR=False, is_little_endian=True)
-    whole = FileDataset(
-        BytesIO(), elements, dataset.preamble, dataset.file_meta, is_implicit_VR=False, is_little_endian=True
-    )
-    whole.set_original_encoding(False, True, elements.original_character_set)
-    return whole
-
-
-def _data_set_start(data: bytes) -> int:
-    """Return where the file meta information ends: elements of group 2, always Explicit VR Little Endian."""
-    position = 132
-    while data[position : position + 2] == b"\x02\x00":
-        if data[position + 4 : position + 6] in (b"OB", b"UN", b"UT", b"SQ"):
-            (length,) = struct.unpack_from("<I", data, position + 8)
-            position += 12 + length
-        else:
-            (length,) = struct.unpack_from("<H", data, position + 6)
-            position += 8 + length
-    return position

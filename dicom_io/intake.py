@@ -16,7 +16,8 @@ from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import create_file_meta
 
-from dicom_io.headers import PARSE_FAILURES, is_valid_uid
+from dicom_io.headers import is_valid_uid
+from dicom_io.part10 import PARSE_FAILURES
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from pydicom.uid import UID
 
 from dicom_io import codecs
 from dicom_io.errors import UnreadablePixels
-from dicom_io.headers import PARSE_FAILURES
+from dicom_io.part10 import PARSE_FAILURES
 
 
 def is_compressed(transfer_syntax_uid: str) -> bool:

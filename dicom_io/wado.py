@@ -6,7 +6,8 @@ from typing import Any
 
 from dicom_io.dicomweb import media_type_of, text_of
 from dicom_io.errors import DestinationError, NotDicom
-from dicom_io.headers import is_valid_uid, read_file_meta
+from dicom_io.headers import is_valid_uid
+from dicom_io.part10 import read_file_meta
 from dicom_io.retrieve import MAX_MATCHES, Fetched, Instance, Study, Take
 from dicom_io.webclient import Exchange, WebTarget, exchange
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dicom_io.errors import CxrError
 from model.config import LABELS
 from model.manifest import Film
 from model.sources import dicom_tree, folder_per_class, write_manifest
@@ -219,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else read_dataset(options.dataset, options.folder)
         )
         write_manifest(out, films)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, CxrError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     counts = Counter(film.label for film in films)
     print(f"{out}: {len(films)} films, {dict(sorted(counts.items()))}")

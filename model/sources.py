@@ -4,6 +4,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from dicom_io.errors import NotDicom
+from dicom_io.part10 import PARSE_FAILURES
 from model.manifest import Film
 from model.transforms import PICTURES, is_dicom
 
@@ -68,14 +70,19 @@ def dicom_tree(root: Path, table: Path) -> list[Film]:
         If a file is missing, or no DICOM file has a label.
     ValueError
         If the table has no key or no label, or gives one key two labels.
+    dicom_io.errors.NotDicom
+        If a file that says to be DICOM cannot be parsed; the message names it.
     """
     from pydicom import dcmread
 
     label_of, key = _labels(table)
     films = []
     for path in sorted(path for path in root.rglob("*") if path.is_file() and is_dicom(path)):
-        header = dcmread(path, stop_before_pixels=True)
         relative = str(path.relative_to(root))
+        try:
+            header = dcmread(path, stop_before_pixels=True)
+        except PARSE_FAILURES as error:
+            raise NotDicom(f"expected a DICOM file, {relative} is none: {type(error).__name__}") from error
         names = {
             "path": relative,
             "sop_instance_uid": str(header.get("SOPInstanceUID", "")),

@@ -20,7 +20,9 @@ from monai.transforms.utility.dictionary import EnsureChannelFirstd, Lambdad
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from dicom_io.colour import to_grey
 from dicom_io.errors import UnreadablePixels
+from dicom_io.part10 import read_dataset
 from model.config import TransformConfig
 
 IMAGE = "image"
@@ -28,6 +30,9 @@ IMAGE = "image"
 
 PICTURES = (".png", ".jpg", ".jpeg")
 """Endings of pictures that are read."""
+
+GREY_MODES = ("1", "L", "LA", "La")
+"""What Pillow calls pictures of one sample, with or without transparency."""
 
 # Positions and file names would be carried through every step and read by nobody; plain tensors are faster.
 set_track_meta(False)
@@ -39,7 +44,7 @@ def load_picture(path: Path) -> NDArray[np.float32]:
     Parameters
     ----------
     path
-        A grey picture of 8 or 16 bits, or a colour one, whose luminance is taken.
+        A grey picture of 8 or 16 bits, or one that is grey but for its storage, whose luminance is taken.
 
     Returns
     -------
@@ -50,13 +55,17 @@ def load_picture(path: Path) -> NDArray[np.float32]:
     ------
     dicom_io.errors.UnreadablePixels
         If the file is missing, broken or no picture.
+    dicom_io.errors.UnsupportedImage
+        If its colours say more than its brightness (`dicom_io.colour.to_grey`).
     """
     try:
         with Image.open(path) as picture:
             if picture.mode.startswith("I"):
                 deep_HW: NDArray[np.float32] = np.asarray(picture, dtype=np.float32) / np.float32(65535.0)
                 return deep_HW.clip(0.0, 1.0)
-            return np.asarray(picture.convert("L"), dtype=np.float32) / np.float32(255.0)
+            if picture.mode in GREY_MODES:
+                return np.asarray(picture.convert("L"), dtype=np.float32) / np.float32(255.0)
+            return to_grey(np.asarray(picture.convert("RGB")), "RGB", 8)
     except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnreadablePixels(f"expected a PNG or JPEG picture, {path.name} is none: {error}") from error
 
@@ -66,18 +75,16 @@ def load_film(path: Path | str) -> NDArray[np.float32]:
 
     Raises
     ------
-    dicom_io.errors.PermanentError
-        If the film cannot be read.
+    dicom_io.errors.CxrError
+        If the film cannot be read: `NotDicom` and `StorageError` besides what both of them raise.
     """
     path = Path(path)
     if not is_dicom(path):
         return load_picture(path)
-    # Only a manifest with DICOM films needs these.
-    from pydicom import dcmread
-
+    # Only a manifest with DICOM films needs the decoders.
     from dicom_io.pixels import read_pixels
 
-    return read_pixels(dcmread(path))
+    return read_pixels(read_dataset(path))
 
 
 def is_dicom(path: Path) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from dicom_io.acceptance import Reason, check_header
 from dicom_io.errors import NotDicom, StorageError
 from dicom_io.header_only import encode_header
-from dicom_io.headers import read_dataset
+from dicom_io.part10 import read_dataset
 from dicom_io.spool import Folder
 
 log = logging.getLogger(__name__)

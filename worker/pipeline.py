@@ -11,7 +11,8 @@ from sqlalchemy.exc import OperationalError
 
 from dicom_io.acceptance import Reason, Refusal
 from dicom_io.errors import CxrError, NotDicom, PermanentError
-from dicom_io.headers import identity_problem, printable, read_dataset, read_header
+from dicom_io.headers import identity_problem, printable, read_header
+from dicom_io.part10 import read_dataset
 from worker import database, outcome, twins
 from worker.context import Context, ModelUnusable
 from worker.faults import place_of

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from dicom_io.acceptance import AcceptanceRules, Reason, Refusal, Weight, check_header, check_pixels
 from dicom_io.errors import CxrError, NoPixelData, UnreadablePixels, UnsupportedImage
-from dicom_io.headers import read_dataset
+from dicom_io.part10 import read_dataset
 from dicom_io.pixels import read_pixels
 from worker.settings import Settings
 
@@ -97,6 +97,8 @@ def read_any(path: Path, settings: Settings, gate: Gate | None = None) -> NDArra
 
     try:
         picture_HW = load_picture(path)
+    except UnsupportedImage as error:
+        raise Refused(Refusal(Reason.UNSUPPORTED, str(error))) from error
     except UnreadablePixels as error:
         words = f"expected a DICOM file, with DICM at byte 128, or a picture: {error}"
         raise UnreadablePixels(words) from error

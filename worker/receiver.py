@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from dicom_io.errors import BadTlsFiles, StorageError
-from dicom_io.headers import PARSE_FAILURES
+from dicom_io.part10 import PARSE_FAILURES
 from dicom_io.scp import ListenerAddress, Peer, ReceivedInstance, StorageListener, StoreStatus
 from dicom_io.spool import Folder
 from dicom_io.tls import server_context

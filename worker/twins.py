@@ -9,7 +9,8 @@ from pydicom.dataset import Dataset
 
 from dicom_io.acceptance import Reason, Refusal
 from dicom_io.errors import NotDicom, PermanentError
-from dicom_io.headers import Header, read_dataset, read_header
+from dicom_io.headers import Header, read_header
+from dicom_io.part10 import read_dataset
 from dicom_io.pixels import read_pixels
 
 OF_DISPLAY = ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", "PresentationLUTShape")

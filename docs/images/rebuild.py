@@ -16,8 +16,8 @@ from pydicom.dataset import Dataset
 
 from dicom_io.capture import build_capture
 from dicom_io.findings import Algorithm, Device, Finding, ResultContext
-from dicom_io.headers import read_dataset
 from dicom_io.lettering import font
+from dicom_io.part10 import read_dataset
 from dicom_io.pixels import read_pixels
 from dicom_io.presentation import build_presentation
 from dicom_io.report import build_report, encode

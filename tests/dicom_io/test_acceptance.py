@@ -22,7 +22,8 @@ from pydicom.tag import Tag
 
 from dicom_io.acceptance import AcceptanceRules, Reason, Refusal, check_header, check_pixels
 from dicom_io.errors import NoPixelData, UnreadablePixels
-from dicom_io.headers import OWN_MANUFACTURER, read_dataset
+from dicom_io.headers import OWN_MANUFACTURER
+from dicom_io.part10 import read_dataset
 from dicom_io.pixels import read_pixels
 
 SHARED = Path(os.environ.get("CXR_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")) / "dicom"

@@ -17,7 +17,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
 from dicom_io.errors import NotDicom, StorageError
-from dicom_io.headers import Header, identity_problem, is_valid_uid, printable, read_dataset, read_header
+from dicom_io.headers import Header, identity_problem, is_valid_uid, printable, read_header
+from dicom_io.part10 import read_dataset
 from dicom_io.pixels import read_pixels
 
 

@@ -36,7 +36,7 @@ CHILD = """
 import faulthandler, json, resource, sys, time, warnings
 from pathlib import Path
 from dicom_io.errors import NotDicom, PermanentError
-from dicom_io.headers import read_dataset
+from dicom_io.part10 import read_dataset
 from dicom_io.pixels import read_pixels
 faulthandler.enable()
 warnings.simplefilter("ignore")

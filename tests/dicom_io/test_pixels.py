@@ -27,7 +27,7 @@ from pydicom.dataset import FileDataset
 from pydicom.pixels.processing import apply_windowing
 
 from dicom_io.errors import NoPixelData, RetryableError, UnreadablePixels, UnsupportedImage
-from dicom_io.headers import read_dataset
+from dicom_io.part10 import read_dataset
 from dicom_io.pixel_format import MAX_PIXELS
 from dicom_io.pixels import read_pixels
 from dicom_io.voi import window

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import Dataset, Sequence
 
-from dicom_io.headers import read_dataset
+from dicom_io.part10 import read_dataset
 from dicom_io.pixels import read_pixels
 
 ONE_LEVEL = 1.01 / 255

@@ -20,7 +20,7 @@ from dicom_io.capture import build_capture
 from dicom_io.errors import CxrError, InvalidResult
 from dicom_io.evidence import view_evidence
 from dicom_io.findings import ResultContext
-from dicom_io.headers import read_dataset
+from dicom_io.part10 import read_dataset
 from dicom_io.pixels import read_pixels
 from dicom_io.presentation import build_presentation
 from dicom_io.report import build_report, encode

@@ -24,7 +24,7 @@ from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate, get_frame
 
 from dicom_io.errors import UnreadablePixels, UnsupportedImage
-from dicom_io.headers import read_dataset
+from dicom_io.part10 import read_dataset
 from dicom_io.pixels import read_pixels
 
 SYNTAXES = [

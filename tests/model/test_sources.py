@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
 
+from dicom_io.errors import NotDicom
+from dicom_io.part10 import MAX_FILE_BYTES
 from dicom_io.pixels import read_pixels
 from model import manifests
 from model.config import LABELS
@@ -87,6 +94,28 @@ def test_a_tree_of_dicom_files_takes_its_labels_from_a_table(key: str, tmp_path:
     assert (found.path, found.label, found.patient_id, found.view) == ("study/IM0001", "covid", "p1", "AP")
     # As the worker reads the same film.
     np.testing.assert_array_equal(load_film(tmp_path / found.path), read_pixels(film))
+
+
+def test_a_dicom_file_that_is_none_is_told_by_its_name(tmp_path: Path) -> None:
+    dicom(tmp_path / "good.dcm", "p1")
+    (tmp_path / "broken.dcm").write_bytes(b"no DICOM at all" * 20)
+    table(tmp_path / "labels.csv", {"path": "good.dcm", "label": "covid"})
+
+    with pytest.raises(NotDicom, match=r"expected a DICOM file"):
+        load_film(tmp_path / "broken.dcm")
+    with pytest.raises(NotDicom, match=r"expected a DICOM file, broken\.dcm is none"):
+        dicom_tree(tmp_path, tmp_path / "labels.csv")
+
+
+def test_a_deflated_film_is_not_inflated_without_end(tmp_path: Path) -> None:
+    film = dicom(tmp_path / "film.dcm", "p1")
+    film.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    film.add_new(0x00091010, "OB", bytes(MAX_FILE_BYTES + 2))
+    film.save_as(tmp_path / "film.dcm", enforce_file_format=True)
+    assert (tmp_path / "film.dcm").stat().st_size < MAX_FILE_BYTES / 100
+
+    with pytest.raises(NotDicom, match="it inflates to more"):
+        load_film(tmp_path / "film.dcm")
 
 
 def test_a_table_that_contradicts_itself_is_refused(tmp_path: Path) -> None:

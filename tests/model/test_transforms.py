@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dicom_io.errors import UnreadablePixels
+from dicom_io.errors import UnreadablePixels, UnsupportedImage
 from model.config import TransformConfig
 from model.transforms import evaluation_transform, load_picture, training_transform
 
@@ -38,6 +38,21 @@ def test_a_grey_png_is_read_in_its_full_depth(
 def test_a_colour_copy_of_a_grey_film_reads_as_the_grey_film(tmp_path: Path) -> None:
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
     Image.fromarray(np.stack([grey] * 3, axis=-1)).save(tmp_path / "film.png")
+
+    np.testing.assert_allclose(load_picture(tmp_path / "film.png"), grey / 255, atol=1e-6)
+
+
+def test_a_picture_whose_colours_speak_is_no_film(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(colours).save(tmp_path / "film.png")
+
+    with pytest.raises(UnsupportedImage, match="expected a grey picture"):
+        load_picture(tmp_path / "film.png")
+
+
+def test_a_grey_picture_with_transparency_reads_as_the_grey_one(tmp_path: Path) -> None:
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(grey).convert("LA").save(tmp_path / "film.png")
 
     np.testing.assert_allclose(load_picture(tmp_path / "film.png"), grey / 255, atol=1e-6)
 

@@ -16,8 +16,8 @@ from rows import image
 from scripted_pacs import end_server
 from sqlalchemy import Engine, select
 
-from dicom_io.headers import read_dataset
 from dicom_io.negotiation import ACCEPTED_TRANSFER_SYNTAXES
+from dicom_io.part10 import read_dataset
 from dicom_io.pixels import read_pixels
 from dicom_io.spool import Folder
 from worker import database, pipeline

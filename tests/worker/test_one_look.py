@@ -13,7 +13,7 @@ from rows import image, instance
 from sqlalchemy import Engine
 
 from dicom_io.acceptance import Reason
-from dicom_io.headers import read_dataset
+from dicom_io.part10 import read_dataset
 from worker import database, pipeline
 from worker.one_look import OneLook
 from worker.queries import images

@@ -13,7 +13,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicom_io.acceptance import Reason
 from dicom_io.errors import NotDicom, UnreadablePixels
-from dicom_io.headers import read_dataset
+from dicom_io.part10 import read_dataset
 from dicom_io.polarity import likeness_to_a_chest
 from worker.reading import GateAnswer, Refused, displayed, read_any
 from worker.settings import Settings
@@ -128,6 +128,14 @@ def test_pictures_pass_the_same_gate(tmp_path: Path) -> None:
     Image.fromarray((HAND * 255).astype(np.uint8)).save(path)
     with pytest.raises(Refused, match="likeness"):
         read_any(path, Settings(), drawn_gate)
+
+
+def test_a_picture_in_colour_is_refused_as_one_in_dicom_is(tmp_path: Path) -> None:
+    path = tmp_path / "photograph.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(path)
+    with pytest.raises(Refused) as refused:
+        read_any(path, Settings(), drawn_gate)
+    assert refused.value.refusal.reason is Reason.UNSUPPORTED
 
 
 def test_a_file_of_another_kind_is_told_what_is_expected(tmp_path: Path) -> None:

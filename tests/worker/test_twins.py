@@ -10,7 +10,7 @@ from pydicom import FileDataset
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from dicom_io.acceptance import Reason
-from dicom_io.headers import read_dataset
+from dicom_io.part10 import read_dataset
 from worker.twins import compare
 
 
