@@ -13,6 +13,7 @@ import numpy as np
 
 from model import data
 from model.config import DataConfig
+from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.near_duplicates import MOST_BITS, close_pairs, look_at_all
 
 CACHE = Path.home() / ".cache" / "cxr-worker" / "looks.json"
@@ -149,6 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.checks", description="Check a manifest of films.")
     parser.add_argument("--data", type=Path, required=True, metavar="MANIFEST", help="the manifest of films")
     parser.add_argument("--split", type=Path, metavar="FILE", help="split file (path,subset)")
+    parser.add_argument("--exclude", type=Path, metavar="FILE", help=EXCLUDE_HELP)
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the report goes as JSON")
     parser.add_argument("--cache", type=Path, default=CACHE, metavar="FILE", help="what was seen before")
     parser.add_argument(
@@ -156,19 +158,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"films whose 256-bit hashes differ in at most N bits look alike ({MOST_BITS})",
     )  # fmt: skip
     options = parser.parse_args(arguments)
-    config = DataConfig()
     try:
+        config = DataConfig(left_out_films=read_exclusions(options.exclude) if options.exclude else {})
         everything = data.read_manifest(options.data, config.labels)
         subset_of = (
             data.read_split(options.split) if options.split else data.split_films(everything, config, 0)
         )
-        films, _ = data.leave_out(everything, config)
+        films, left_out = data.leave_out(everything, config)
         report = check(films, options.data.parent, subset_of, options.cache, options.most_bits)
         if options.json:
             write_report(report, options.json)
     except (OSError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     print(report.in_words())
+    print(f"left out: {dict(left_out) or 'none'}")
     return 1 if report.errors else 0
 
 

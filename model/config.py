@@ -67,6 +67,8 @@ class DataConfig:
     """Views that are neither learned nor scored."""
     left_out_ages: tuple[str, ...] = ("child",)
     """Age groups that are neither learned nor scored."""
+    left_out_films: Mapping[str, str] = field(default_factory=dict)
+    """Reason of each film that is neither learned nor scored, named as in `model.exclusions`."""
     held_out_sources: tuple[str, ...] = ()
     """Sources that no training film comes from, nor any film that shares a patient or group with them."""
     calibration_sources: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import DataConfig
+from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.manifest import Film, leave_out, read_manifest
 
 SUBSETS = ("train", "validation", "calibration", "test")
@@ -235,10 +236,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="fold file (path,fold)")
     parser.add_argument("--folds", type=int, default=5, metavar="K", help="number of folds (5)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw (0)")
+    parser.add_argument("--exclude", type=Path, metavar="FILE", help=EXCLUDE_HELP)
     options = parser.parse_args(arguments)
     try:
         films = read_manifest(options.data, DataConfig().labels)
-        fold_of = folds(films, options.folds, options.seed)
+        config = DataConfig(left_out_films=read_exclusions(options.exclude) if options.exclude else {})
+        fold_of = folds(films, options.folds, options.seed, config)
         write_folds(options.out, fold_of)
     except (OSError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.config import DataConfig
+from model.exclusions import reason_of
 
 EXPECTED = (
     "a manifest is a CSV file with the columns path,label and, where known, patient_id,source,view,"
@@ -87,6 +88,8 @@ def leave_out(films: Iterable[Film], config: DataConfig) -> tuple[list[Film], Co
             reasons[f"view {film.view}"] += 1
         elif film.age_group in config.left_out_ages:
             reasons[f"age group {film.age_group}"] += 1
+        elif reason := reason_of(film.path, config.left_out_films):
+            reasons[reason] += 1
         else:
             kept.append(film)
     return kept, reasons

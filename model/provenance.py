@@ -18,7 +18,7 @@ MAKERS = (
     "answers", "calibrate", "config", "data", "engines", "explain", "folds", "loaders", "losses", "manifest",
     "network", "probability", "recorder", "sampling", "scoring", "subsets", "targets", "train", "transforms",
     "networks/darkcovidnet", "networks/efficientnet", "networks/registry", "networks/residual",
-    "networks/teaching",
+    "networks/teaching", "exclusions",
 )  # fmt: skip
 CODE = b"".join((Path(__file__).parent / f"{name}.py").read_bytes() for name in MAKERS)
 CODE_SHA256 = hashlib.sha256(CODE).hexdigest()
@@ -31,6 +31,7 @@ def describe(config: Config, run: Run, films: Subsets) -> dict[str, Any]:
         subset: dict(sorted(Counter(f"{film.source or 'all'}:{film.label}" for film in members).items()))
         for subset, members in films.items()
     }
+    _, left_out = data.leave_out(data.read_manifest(run.manifest, config.data.labels), config.data)
     licences = Counter(film.licence or "unstated" for film in films["train"] + films["validation"])
     return {
         "command": run.command,
@@ -40,6 +41,7 @@ def describe(config: Config, run: Run, films: Subsets) -> dict[str, Any]:
         "data_sha256": data.manifest_sha256(run.manifest),
         "split_sha256": hashlib.sha256((run.out / SPLIT).read_bytes()).hexdigest(),
         "films": counts,
+        "left_out": dict(left_out),
         "licences_of_training_films": dict(licences.most_common()),
     }
 

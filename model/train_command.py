@@ -19,6 +19,7 @@ from dicom_io.errors import CxrError
 from model import checks, data
 from model.config import PRECISIONS, PRESETS, Config, load_config
 from model.contact_sheet import contact_sheet
+from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.networks import entry, known
 from model.run import Run
 from model.sources import dicom_tree, folder_per_class, write_manifest
@@ -60,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     films.add_argument("--split", type=Path, metavar="FILE", help="split file to keep to (path,subset)")
     films.add_argument("--folds", type=Path, metavar="FILE", help="fold file (path,fold) by model.folds")
     films.add_argument("--fold", type=int, default=0, metavar="I", help="fold that is tested (0)")
+    films.add_argument("--exclude", type=Path, metavar="FILE", help=EXCLUDE_HELP)
     films.add_argument("--no-check", action="store_true", help="do not look at every film first")
     films.add_argument(
         "--cache", type=Path, default=checks.CACHE, metavar="FILE", help="what the check has seen"
@@ -210,6 +212,9 @@ def configure(options: argparse.Namespace) -> Config:
     for part, names in COMMON.items():
         given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
         config = replace(config, **{part: replace(getattr(config, part), **given)})
+    if options.exclude:
+        left_out = {**config.data.left_out_films, **read_exclusions(options.exclude)}
+        config = replace(config, data=replace(config.data, left_out_films=left_out))
     if options.network:
         pretrained = entry(options.network).load_start is not None
         network = replace(config.network, name=options.network, pretrained=pretrained)

@@ -1,0 +1,44 @@
+"""Films that are left out one by one, each with its reason; ``exclusions.csv`` names some of public sets.
+
+A film is named by its path in the manifest, or by its file's name without folder and ending, so that one
+table serves wherever a data set was put and in whatever form.
+"""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+COLUMNS = ("path", "reason")
+EXCLUDE_HELP = "films to leave out (path,reason), as model/exclusions.csv"
+
+
+def read_exclusions(path: Path) -> dict[str, str]:
+    """Return the reason of each film that a table names.
+
+    Parameters
+    ----------
+    path
+        CSV file with the columns `COLUMNS`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a column is missing, or a row lacks a name or a reason.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no table at {path}: expected a CSV file with the columns path,reason")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        if missing := set(COLUMNS) - set(reader.fieldnames or ()):
+            raise ValueError(f"{path.name} has no column {sorted(missing)}: expected path,reason")
+        rows = [((row["path"] or "").strip(), (row["reason"] or "").strip()) for row in reader]
+    if not all(name and reason for name, reason in rows):
+        raise ValueError(f"{path.name}: expected a name and a reason in every row")
+    return dict(rows)
+
+
+def reason_of(path: str, excluded: Mapping[str, str]) -> str:
+    """Return why a film of a manifest is left out; empty where it is not."""
+    return excluded.get(path) or excluded.get(PurePosixPath(path).stem, "")
