@@ -44,7 +44,9 @@ class Figure:
             return "not defined"
         if self.low is None or self.high is None:
             return f"{self.value:.3f}"
-        return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f})"
+        # A dash before a minus is misread.
+        to = " to " if self.low < 0 else "-"
+        return f"{self.value:.3f} ({self.low:.3f}{to}{self.high:.3f})"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values under the names of the fields."""

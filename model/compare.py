@@ -208,11 +208,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def shown(value: float | None) -> str:
+    """Return a figure with the decimals of its difference."""
+    return "not defined" if value is None else f"{value:.3f}"
+
+
 def print_comparison(found: dict[str, Any]) -> None:
     """Print a line per figure, and DeLong's test where it may be used."""
     for name, values in found["figures"].items():
         figure = Figure(**values["difference"])
-        print(f"{name:18} {values['first']} - {values['second']} = {figure}, p {values['p']}")
+        print(f"{name:18} {shown(values['first'])} - {shown(values['second'])} = {figure}, p {values['p']}")
     method = next(iter(found["figures"].values()))["difference"]["method"]
     print(f"{found['films']} films; {method}")
     if found["delong"] is None:

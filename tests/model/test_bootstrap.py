@@ -175,5 +175,6 @@ def test_a_thousand_resamples_of_seven_thousand_films_take_seconds() -> None:
 
 def test_a_figure_is_written_with_its_interval() -> None:
     assert str(Figure(0.8123, 0.8, 0.82, 5, "x", "y")) == "0.812 (0.800-0.820)"
+    assert str(Figure(-0.1, -0.2, -0.05, 5, "x", "y")) == "-0.100 (-0.200 to -0.050)"
     assert str(Figure(None, None, None, 0, "x", "y")) == "not defined"
     assert rounded(float("nan")) is None
