@@ -45,12 +45,16 @@ class HeadConfig:
     """``source:label`` pairs that are not asked although source and label would fit."""
     share: float = 1.0
     """Part of each batch that answers this question, relative to the other heads."""
+    prevalence: float = 0.5
+    """Share of yes that the head's answer assumes when the heads are joined; training draws half of each."""
 
     def __post_init__(self) -> None:
         _require(bool(self.name), "a head needs a name")
         _require(bool(self.positive) and bool(self.negative), f"head {self.name}: needs both answers")
         _require(not set(self.positive) & set(self.negative), f"head {self.name}: a label answers yes and no")
         _require(self.share > 0, f"head {self.name}: share must be above 0, is {self.share}")
+        sensible = 0 < self.prevalence < 1
+        _require(sensible, f"head {self.name}: prevalence must lie between 0 and 1, is {self.prevalence}")
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ class NetworkConfig:
     """Stochastic depth in training."""
     pretrained: bool = True
     """Start from ImageNet (the Lite networks only); needs the ``train`` extra, and only for training."""
+    frozen_norm: bool = False
+    """Batch normalisation keeps the averages of the start instead of learning those of the films."""
 
     def __post_init__(self) -> None:
         _require(self.width > 0 and self.depth > 0, "width and depth must be above 0")
@@ -171,6 +177,10 @@ class ScheduleConfig:
     """Part of all steps in which the rate rises; it falls as a cosine after that."""
     average: float = 0.98
     """Decay per step of the running average of weights, which is what is validated and kept."""
+    probe: float = 0.0
+    """Ridge of the linear probe that the heads start as (see `model.probing`); 0 starts them at zero."""
+    blend: float = 1.0
+    """Part of what was learned that is kept; the rest of every weight stays what it was at the start."""
     patience: int = 5
     """Epochs without a better validation figure until training stops."""
     precision: str = "float32"
@@ -185,6 +195,8 @@ class ScheduleConfig:
             _require(getattr(self, name) >= 1, f"{name} must be at least 1, is {getattr(self, name)}")
         _require(self.backbone_rate > 0 and self.head_rate > 0, "learning rates must be above 0")
         _require(0 < self.average < 1, f"average must lie between 0 and 1, is {self.average}")
+        _require(self.probe >= 0, f"probe must be 0 or above, is {self.probe}")
+        _require(0 <= self.blend <= 1, f"blend must lie in [0, 1], is {self.blend}")
         _require(
             self.precision in PRECISIONS, f"precision must be one of {PRECISIONS}, is {self.precision!r}"
         )
@@ -245,6 +257,8 @@ class Config:
         for head in self.heads:
             stray = {*head.positive, *head.negative} - set(self.data.labels)
             _require(not stray, f"head {head.name} uses labels that the data do not have: {sorted(stray)}")
+            joined = self.link == "sigmoid" or head.prevalence == 0.5
+            _require(joined, f"head {head.name}: classes that exclude each other have no prevalence")
         _require(self.link in LINKS, f"link must be one of {LINKS}, is {self.link!r}")
         if self.link == "softmax":
             self._check_classes()

@@ -1,7 +1,10 @@
 """The CNN: a backbone from the registry, one logit per head that is linear in the last feature map."""
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from model.config import Config, NetworkConfig
 from model.networks import Wanted, entry
@@ -44,8 +47,18 @@ class FilmNetwork(nn.Module):
             nn.init.zeros_(self.heads.weight)
             nn.init.zeros_(self.heads.bias)
         self.dropout = nn.Dropout(config.dropout)
+        self.frozen_norm = config.frozen_norm
         self.last_map = nn.Identity()
         """The module whose output is the last feature map: the target layer for Grad-CAM by hooks."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode; batch normalisation stays as it is where the config freezes its averages."""
+        super().train(mode)
+        if self.frozen_norm:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
 
     def features(self, batch_NCHW: Tensor) -> Tensor:
         """Return the last feature map ``features_NCHW``."""

@@ -16,7 +16,8 @@ from model.subsets import SPLIT, Subsets
 
 MAKERS = (
     "answers", "calibrate", "config", "data", "engines", "explain", "folds", "loaders", "losses", "manifest",
-    "network", "probability", "recorder", "sampling", "scoring", "subsets", "targets", "train", "transforms",
+    "network", "probability", "probing", "recorder", "sampling", "scoring", "subsets",
+    "targets", "train", "transforms",
     "networks/darkcovidnet", "networks/efficientnet", "networks/registry", "networks/residual",
     "networks/teaching", "exclusions",
 )  # fmt: skip

@@ -30,8 +30,19 @@ def sampling_weights(films: Sequence[Film], config: Config) -> NDArray[np.float6
     ValueError
         If no film answers any head.
     """
-    weights: NDArray[np.float64] = np.zeros(len(films))
-    total = sum(head.share for head in config.heads)
+    shares = np.array([head.share for head in config.heads])
+    weights: NDArray[np.float64] = answer_weights(films, config) @ (shares / shares.sum())
+    if not weights.any():
+        raise ValueError("no training film answers any head: " + EXPECTED)
+    weights /= weights.sum()
+    return weights
+
+
+def answer_weights(films: Sequence[Film], config: Config) -> NDArray[np.float64]:
+    """Return ``weights_NK``: how often a head draws a film; each column's sum is 1, or 0 where none is asked.
+
+    Classes that exclude each other are one question: their columns are alike.
+    """
     places: list[Place] = [tuple(getattr(film, name) for name in config.schedule.balance) for film in films]
     if config.link == "softmax":
         classes = {
@@ -40,19 +51,16 @@ def sampling_weights(films: Sequence[Film], config: Config) -> NDArray[np.float6
             for index, film in enumerate(films)
             if head_answer(film, head) == 1
         }
-        weights += _balanced(classes, places)
-    else:
-        for head in config.heads:
-            answers = {
-                index: answer
-                for index, film in enumerate(films)
-                if not math.isnan(answer := head_answer(film, head))
-            }
-            weights += head.share / total * _balanced(answers, places)
-    if not weights.any():
-        raise ValueError("no training film answers any head: " + EXPECTED)
-    weights /= weights.sum()
-    return weights
+        return np.repeat(_balanced(classes, places)[:, None], len(config.heads), axis=1)
+    columns = []
+    for head in config.heads:
+        answers = {
+            index: answer
+            for index, film in enumerate(films)
+            if not math.isnan(answer := head_answer(film, head))
+        }
+        columns.append(_balanced(answers, places))
+    return np.stack(columns, axis=1)
 
 
 def _balanced(answers: Mapping[int, Hashable], places: Sequence[Place]) -> NDArray[np.float64]:

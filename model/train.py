@@ -20,6 +20,7 @@ from model.engines import TrainingBroke, make_engines
 from model.loaders import make_loaders
 from model.losses import masked_loss
 from model.network import FilmNetwork, build_network, load_imagenet
+from model.probing import probe_heads
 from model.provenance import CODE_SHA256, describe, load_backbone, start_of
 from model.recorder import BEST, STATE, Recorder
 from model.run import Run
@@ -37,6 +38,9 @@ __all__ = [
     "masked_loss",
     "train",
 ]
+
+START = "start.safetensors"
+"""The weights that training starts from, in the run's folder."""
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +96,7 @@ def fit(config: Config, run: Run, films: Subsets) -> tuple[FilmNetwork | None, d
     There is no network where the run was stopped on the way, nor in a process that only helps.
     """
     network = start_network(config, run)
+    start_heads(network, config, run, films)
     training, sampler, validation = make_loaders(config, data_folder(config, run), films)
     trainer, evaluator, parts = make_engines(config, (training, validation), network)
     leads = idist.get_rank() == 0
@@ -125,8 +130,7 @@ def fit(config: Config, run: Run, films: Subsets) -> tuple[FilmNetwork | None, d
     stopped = run.stop_after is not None and trainer.state.epoch == run.stop_after < config.schedule.epochs
     if stopped or not leads:
         return None, recorder.told()
-    best = build_network(config)
-    checkpoint.load_weights(run.out / BEST, best)
+    best = kept_network(config, run)
     return best.to(next(network.parameters()).device), recorder.told()
 
 
@@ -144,6 +148,40 @@ def start_network(config: Config, run: Run) -> FilmNetwork:
     elif config.network.pretrained:
         load_imagenet(network)
     return network.to(idist.device())
+
+
+def start_heads(network: FilmNetwork, config: Config, run: Run, films: Subsets) -> None:
+    """Let the heads start as a probe where the schedule asks for it, and keep that start in the run's folder.
+
+    A resumed run takes up the start that was kept.
+    """
+    if run.resume:
+        return
+    if config.schedule.probe > 0:
+        probe_heads(network, config, data_folder(config, run), films["train"])
+    if idist.get_rank() == 0:
+        checkpoint.save_weights(run.out / START, network)
+
+
+def kept_network(config: Config, run: Run) -> FilmNetwork:
+    """Return the network of the best epoch, blended with its start and moved to the heads' prevalences.
+
+    Averaging the weights of start and end keeps what the start knew of other places (Wortsman 2022,
+    arXiv:2109.01903). A head's log-odds move by those of its prevalence: training draws half of each answer.
+    """
+    best = build_network(config)
+    checkpoint.load_weights(run.out / BEST, best)
+    if config.schedule.blend < 1:
+        start = build_network(config)
+        checkpoint.load_weights(run.out / START, start)
+        with torch.no_grad():
+            for ours, first in zip(best.state_dict().values(), start.state_dict().values(), strict=True):
+                if ours.dtype.is_floating_point:
+                    ours.copy_(torch.lerp(first, ours, config.schedule.blend))
+    shares = torch.tensor([head.prevalence for head in config.heads], dtype=torch.float64)
+    with torch.no_grad():
+        best.heads.bias.add_(torch.logit(shares).to(best.heads.bias))
+    return best
 
 
 def seed_epochs(trainer: Engine, config: Config, sampler: BalancedSampler, transform: Any) -> None:
