@@ -1,7 +1,9 @@
 """Scores of calibration films become a probability, a threshold, a band and the scale of the map."""
 
+import argparse
 import dataclasses
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_io.errors import CxrError
 from model import conformal
 from model.answers import covid_log_odds
-from model.checkpoint import Calibration
+from model.checkpoint import RELEASE, Calibration, Model, load_model, save_model
 from model.config import Config, DecisionConfig
-from model.folds import group_units
-from model.manifest import Film
+from model.folds import group_units, read_split
+from model.manifest import EXPECTED, Film, leave_out, manifest_sha256, read_manifest
 from model.network import FilmNetwork
 from model.probability import Float64, calibrated, log_odds, mapped_log_odds
 from model.scoring import score_films
@@ -23,6 +26,8 @@ log = logging.getLogger(__name__)
 
 MIN_SLOPE = 1e-3
 """A slope of 0 or below would turn the heads' order round; such a model has learned nothing."""
+KEPT = ("gate.json", "gate.safetensors", "split.csv.gz")
+"""What a model that is calibrated anew keeps of the folder that it came from."""
 FOLDS = 5
 """Folds in which Platt's map and the beta map are compared."""
 
@@ -190,9 +195,94 @@ def calibrate(network: FilmNetwork, config: Config, folder: Path, films: Sequenc
     """
     sources = set(config.data.calibration_sources)
     used = [film for film in films if not sources or film.source in sources]
-    scores = score_films(network, config.transforms, folder, used)
-    is_covid_N = np.array([film.label == config.data.covid_label for film in used], bool)
     where = f"the calibration part of {', '.join(sorted(sources))}" if sources else "the validation films"
+    return fit_calibration(_scored(network, config, folder, used), config.decision, where)
+
+
+def _scored(network: FilmNetwork, config: Config, folder: Path, films: Sequence[Film]) -> CalibrationFilms:
+    scores = score_films(network, config.transforms, folder, films)
+    is_covid_N = np.array([film.label == config.data.covid_label for film in films], bool)
     odds_N = covid_log_odds(scores.logits_NK, config)
-    scored = CalibrationFilms(odds_N, is_covid_N, scores.cam_top_N, group_units(used))
-    return fit_calibration(scored, config.decision, where)
+    return CalibrationFilms(odds_N, is_covid_N, scores.cam_top_N, group_units(films))
+
+
+def recalibrate(model: Model, manifest: Path, split: Path | None = None) -> Model:
+    """Return a model with the calibration of other films; its network stays as it is.
+
+    Parameters
+    ----------
+    model
+        The model.
+    manifest
+        Films that the network did not train on.
+    split
+        Split file, of which the films of the subset ``calibration`` are taken; None takes every film.
+
+    Raises
+    ------
+    ValueError
+        If the network was trained on the manifest and no split is given, or a class is missing.
+    """
+    trained_on_it = model.provenance.get("data_sha256") == manifest_sha256(manifest)
+    if trained_on_it and split is None:
+        raise ValueError(f"{manifest.name} trained this model: name other films, or a split that spares some")
+    films, _ = leave_out(read_manifest(manifest, model.config.data.labels), model.config.data)
+    if split is not None:
+        subset_of = read_split(split)
+        films = [film for film in films if subset_of.get(film.path) == "calibration"]
+    scored = _scored(model.network, model.config, manifest.parent, films)
+    fitted = fit_calibration(scored, model.config.decision, f"films of {manifest.name}")
+    told = {
+        "data_sha256": manifest_sha256(manifest),
+        "films": len(films),
+        "instead_of": model.calibration.method,
+    }
+    provenance = model.provenance | {"calibrated_anew": told}
+    return dataclasses.replace(model, calibration=fitted, provenance=provenance)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model.calibrate",
+        description="Calibrate a trained model anew, on films of the place that is to use it: probability, "
+        "threshold, band and scale of the map. The network stays as it is.",
+    )
+    add = parser.add_argument
+    add("--model", type=Path, default=RELEASE, metavar="DIR", help="model folder; the shipped one by default")
+    add("--data", type=Path, required=True, metavar="MANIFEST", help=EXPECTED)
+    add(
+        "--split",
+        type=Path,
+        metavar="FILE",
+        help="split file, whose films of the subset calibration are taken",
+    )
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for the new model")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        if options.out.exists():
+            raise ValueError(f"{options.out} is there already: name a new folder")
+        made = recalibrate(load_model(options.model), options.data, options.split)
+        save_model(options.out, made)
+        for name in KEPT:
+            if (options.model / name).exists():
+                shutil.copyfile(options.model / name, options.out / name)
+    except (OSError, ValueError, CxrError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    fitted = made.calibration
+    print(fitted.method)
+    band = f"{fitted.band_low:.3f} to {fitted.band_high:.3f}"
+    print(f"threshold {fitted.threshold:.3f}, indeterminate from {band}")
+    print(f"model: {options.out}. These films are used up: evaluate on others.")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

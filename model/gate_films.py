@@ -130,7 +130,7 @@ def from_folder(folder: Path) -> list[GateFilm]:
         If there is none.
     """
     found = []
-    for kind in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for kind in sorted(path for path in folder.glob("*") if path.is_dir()):
         part = CHILD if kind.name.startswith(CHILD_KINDS) else NOT_CHEST
         paths = sorted(path for path in kind.iterdir() if path.suffix.lower() in PICTURES)
         for number, path in enumerate(paths):

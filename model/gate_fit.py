@@ -69,7 +69,10 @@ def _weights(films: GateFilms, chosen_N: Bool) -> Float64:
     for kind in kinds:
         of_kind_N = chosen_N & (films.kind_N == kind)
         if not of_kind_N.any():
-            raise ValueError(f"expected films of the kinds {list(kinds)}, came none of {kind!r}")
+            raise ValueError(
+                f"expected films of the kinds {list(kinds)}, came none of {kind!r}: in the manifest laterals "
+                "have the view L and children the age group child; pictures of no chest have folders"
+            )
         origins = np.unique(films.family_N[of_kind_N])
         for origin in origins:
             there_N = of_kind_N & (films.family_N == origin)

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +16,17 @@ from model.calibrate import (
     beta,
     beta_is_better,
     fit_calibration,
+    main,
     platt,
+    recalibrate,
     youden_threshold,
 )
-from model.checkpoint import Calibration
-from model.config import DecisionConfig
+from model.checkpoint import Calibration, load_model
+from model.config import LABELS, DecisionConfig
+from model.folds import write_split
+from model.manifest import manifest_sha256, read_manifest
+from model.phantom import draw, write_phantoms
+from model.predict import Predictor
 from model.probability import (
     calibrated,
     decide,
@@ -242,3 +249,40 @@ def test_inside_the_band_the_model_abstains(
     probability: float, decision: str, calibration: Calibration
 ) -> None:
     assert decide(probability, calibration) == decision
+
+
+def test_a_model_is_calibrated_anew_and_its_network_stays(
+    served_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = write_phantoms(tmp_path / "films", 60)
+    before = load_model(served_folder)
+
+    arguments = ["--model", str(served_folder), "--data", str(manifest), "--out", str(tmp_path / "new")]
+    assert main(arguments) == 0
+
+    after = load_model(tmp_path / "new")
+    assert after.weights_sha256 == before.weights_sha256
+    assert after.calibration.films == 60
+    assert "films of manifest.csv (20 COVID-19, 40 others)" in after.calibration.method
+    assert after.calibration.threshold != before.calibration.threshold
+    assert after.provenance["calibrated_anew"]["instead_of"] == before.calibration.method
+    said = Predictor(tmp_path / "new")(draw("covid", 3))
+    assert said.decision == decide(said.probability, after.calibration)
+    # Nothing is written over.
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_the_films_that_trained_a_model_do_not_calibrate_it(served_folder: Path, tmp_path: Path) -> None:
+    manifest = write_phantoms(tmp_path / "films", 60)
+    model = load_model(served_folder)
+    trained = replace(model, provenance={"data_sha256": manifest_sha256(manifest)})
+
+    with pytest.raises(ValueError, match="trained this model"):
+        recalibrate(trained, manifest)
+
+    films = read_manifest(manifest, LABELS)
+    spared = {film.path: "calibration" if row < 24 else "train" for row, film in enumerate(films)}
+    write_split(tmp_path / "split.csv", spared)
+    assert recalibrate(trained, manifest, tmp_path / "split.csv").calibration.films == 24

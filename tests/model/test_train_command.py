@@ -12,13 +12,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from parts import ROOT
 from PIL import Image
 
-from model import data
+from model import audit, calibrate, data, evaluate, explain, faithfulness
 from model.checkpoint import load_model
 from model.config import Config, to_dict
 from model.phantom import write_phantoms
@@ -208,3 +209,14 @@ def test_every_command_in_the_docs_is_understood() -> None:
     offered = [action.option_strings[-1] for action in parser()._actions]
     unknown = ("--help", "--steps", "--batch", "--seed", "--threads", "--no-check", "--cache")
     assert [option for option in offered if option not in told and option not in unknown] == []
+
+
+@pytest.mark.parametrize("module", [audit, calibrate, evaluate, explain, faithfulness])
+def test_every_other_command_in_the_docs_is_understood(module: ModuleType) -> None:
+    names = ("training.md", "evaluation.md", "explaining.md", "data.md")
+    told = "\n".join((ROOT / "docs" / name).read_text() for name in names)
+    commands = re.findall(rf"-m {module.__name__} ([^`\n]+)", told)
+
+    assert commands
+    for command in commands:
+        module.make_parser().parse_args(shlex.split(command.replace("...", "")))
