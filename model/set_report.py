@@ -133,7 +133,13 @@ def report_classes(evaluated: Evaluated) -> dict[str, Any] | None:
         return None
     matrix = films.confusion(np.ones((1, len(films.truth_N))))[0].astype(int).tolist()
     figures = intervals(films, "every film of a class")
-    return {"names": list(films.classes), "confusion_matrix": matrix, "metrics": to_json(figures)}
+    heads = enumerate(evaluated.model.config.heads)
+    return {
+        "names": list(films.classes),
+        "class_of_label": {label: number for number, head in heads for label in head.positive},
+        "confusion_matrix": matrix,
+        "metrics": to_json(figures),
+    }
 
 
 def flat_figures(sets: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

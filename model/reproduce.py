@@ -1,0 +1,231 @@
+"""``python -m model.reproduce``: the runs behind the release's figures, one after the other, resumable."""
+
+import argparse
+import csv
+import dataclasses
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model import folds, study_figures
+from model.config import DataConfig, to_dict
+from model.exclusions import EXCLUDE_HELP, read_exclusions
+from model.manifest import read_manifest
+from model.recorder import STATE
+from model.studies import RECIPES, RELEASED, STUDIES, Study, config_of
+
+log = logging.getLogger(__name__)
+
+NOT_OF_THE_PROTOCOL = ("patient_id", "group")
+"""Columns that a study takes away where the published protocol deals films, not patients."""
+SEED = 0
+
+
+class StudyFailed(RuntimeError):
+    """A run ended with an error; its words are on the terminal."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One training and its evaluation."""
+
+    network: str
+    study: str
+    fold: int | None
+    """The fold that is tested; None where families are held out."""
+    folder: Path
+    """Where everything goes."""
+
+    @property
+    def report(self) -> Path:
+        """The folder of the evaluation, named so that a summary can tell it from others."""
+        return self.folder / ("report" if self.fold is None else f"fold-{self.fold}")
+
+    @property
+    def done(self) -> bool:
+        """Whether the evaluation is there: it is written last."""
+        return (self.report / "report.html").exists()
+
+
+def units_of(out: Path, networks: Sequence[str], studies: Sequence[str]) -> list[Unit]:
+    """Return every run of the studies for the networks."""
+    found = []
+    for network in networks:
+        for name in studies:
+            folder = out / network / name
+            numbers: Sequence[int | None] = range(STUDIES[name].folds) or [None]
+            for fold in numbers:
+                place = folder if fold is None else folder / f"run-{fold}"
+                found.append(Unit(network, name, fold, place))
+    return found
+
+
+def write_films(study: Study, manifest: Path, folder: Path) -> Path:
+    """Write the study's own manifest with links to the folders of its films; return its path.
+
+    Paths stay what they are in the whole manifest, so that its hash is the same wherever the films are put.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such manifest, or no film of the study in it.
+    """
+    read_manifest(manifest, DataConfig().labels)
+    folder.mkdir(parents=True, exist_ok=True)
+    with manifest.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        names = [name for name in reader.fieldnames or () if study.grouped or name not in NOT_OF_THE_PROTOCOL]
+        rows = [row for row in reader if _belongs(study, row)]
+    if not rows:
+        raise ValueError(f"{manifest.name} has no film of {', '.join(study.sources)}")
+    path = folder / "films.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    for top in {Path(row["path"]).parts[0] for row in rows}:
+        link = folder / top
+        if not link.is_symlink():
+            link.symlink_to((manifest.parent / top).resolve())
+    return path
+
+
+def _belongs(study: Study, row: Mapping[str, str]) -> bool:
+    labelled = not study.labels or row["label"] in study.labels
+    return row.get("source", "") in study.sources and labelled
+
+
+def write_study(study: Study, network: str, manifest: Path, folder: Path, exclude: Path | None) -> None:
+    """Write what all runs of a study share, its films, folds and configuration; it stays what it is.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no manifest or no film for it, or the folder holds runs of another recipe.
+    """
+    config = config_of(study, network)
+    left_out = read_exclusions(exclude) if exclude else {}
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, left_out_films=left_out))
+    kept, values = folder / "config.json", to_dict(config)
+    if kept.exists():
+        if json.loads(kept.read_text()) != values:
+            raise ValueError(f"{folder} holds runs of another recipe: move it away, or give another --out")
+        return
+    films = write_films(study, manifest, folder)
+    if study.folds:
+        everything = read_manifest(films, config.data.labels)
+        dealt = folds.folds(everything, study.folds, SEED, config.data)
+        source_of = {film.path: film.source for film in everything}
+        taken = study.folded or study.sources
+        folds.write_folds(
+            folder / "folds.csv",
+            {path: fold for path, fold in dealt.items() if source_of[path] in taken},
+        )
+    # Last, because its presence says that the rest is there.
+    kept.write_text(json.dumps(values, indent=1) + "\n")
+
+
+def command_of(unit: Unit) -> list[str]:
+    """Return the training command of a unit; a run that was broken off goes on."""
+    shared = unit.folder if unit.fold is None else unit.folder.parent
+    command = [
+        "-m", "model.train", "--data", str(shared / "films.csv"), "--config", str(shared / "config.json"),
+        "--out", str(unit.folder), "--report", str(unit.report), "--no-check",
+    ]  # fmt: skip
+    if unit.fold is not None:
+        command += ["--folds", str(shared / "folds.csv"), "--fold", str(unit.fold)]
+    if (unit.folder / STATE).exists():
+        command.append("--resume")
+    return command
+
+
+def carry_out(units: Sequence[Unit], manifest: Path, exclude: Path | None) -> None:
+    """Run every unit whose evaluation is not there yet.
+
+    Raises
+    ------
+    StudyFailed
+        As soon as a run ends with an error; what was finished stays.
+    """
+    for number, unit in enumerate(units, 1):
+        if unit.done:
+            log.info("%d of %d: %s is there", number, len(units), unit.folder)
+            continue
+        shared = unit.folder if unit.fold is None else unit.folder.parent
+        write_study(STUDIES[unit.study], unit.network, manifest, shared, exclude)
+        command = command_of(unit)
+        log.info("%d of %d: python %s", number, len(units), " ".join(command))
+        ended = subprocess.run([sys.executable, *command], check=False)
+        if ended.returncode:
+            raise StudyFailed(
+                f"{unit.folder}: training ended with code {ended.returncode}; the same command goes on"
+            )
+
+
+def finished(units: Sequence[Unit]) -> Iterator[tuple[str, str, list[Path]]]:
+    """Yield network, study and the evaluations of each study of which every run is done."""
+    for network in dict.fromkeys(unit.network for unit in units):
+        for study in dict.fromkeys(unit.study for unit in units):
+            runs = [unit for unit in units if (unit.network, unit.study) == (network, study)]
+            if runs and all(unit.done for unit in runs):
+                yield network, study, [unit.report for unit in runs]
+
+
+def write_figures(out: Path, units: Sequence[Unit]) -> dict[str, Any]:
+    """Write ``figures.json``: the released network's figures by name, and under ``details`` those of all."""
+    found: dict[str, Any] = {}
+    table: dict[str, dict[str, Any]] = {}
+    for network, study, folders in finished(units):
+        figures = study_figures.figures_of(study, folders)
+        table.setdefault(network, {}).update(figures)
+        if network == RELEASED:
+            found |= figures
+    report = {**found, "details": {"networks": table}}
+    (out / "figures.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    (out / "table.md").write_text(study_figures.as_table(table))
+    return report
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    parser = argparse.ArgumentParser(prog="python -m model.reproduce", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, metavar="MANIFEST", help="the whole manifest")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of all runs")
+    parser.add_argument(
+        "--network", nargs="+", choices=tuple(RECIPES), default=list(RECIPES), help="all by default"
+    )
+    parser.add_argument(
+        "--study", nargs="+", choices=tuple(STUDIES), default=list(STUDIES), help="all by default"
+    )
+    parser.add_argument("--exclude", type=Path, metavar="FILE", help=EXCLUDE_HELP)
+    parser.add_argument(
+        "--gather", action="store_true", help="train nothing, write figures.json of what is there"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        if not options.gather:
+            carry_out(units_of(options.out, options.network, options.study), options.data, options.exclude)
+        # Whatever else is finished belongs into the figures too.
+        write_figures(options.out, units_of(options.out, list(RECIPES), list(STUDIES)))
+    except (OSError, ValueError, StudyFailed) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, f"{parser.prog}: interrupted; the same command goes on from here\n")
+    print((options.out / "table.md").read_text())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

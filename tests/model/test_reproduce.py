@@ -1,0 +1,189 @@
+"""The studies behind the release: what each run is given, that a series goes on, and what is gathered."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model import reproduce, study_figures
+from model.config import from_dict
+from model.folds import read_folds
+from model.metrics import Units
+from model.predictions import Predictions, write_predictions
+from model.studies import RECIPES, STUDIES, WANTED, config_of
+
+KINDS = (
+    ("darkcovidnet", "covid"), ("darkcovidnet", "normal"), ("darkcovidnet", "pneumonia"),
+    ("cohen", "covid"), ("cohen", "pneumonia"), ("rsna", "normal"), ("rsna", "pneumonia"),
+    ("radiography", "covid"), ("radiography", "normal"), ("hannover", "covid"),
+)  # fmt: skip
+
+
+@pytest.fixture
+def manifest(manifest_of: Callable[[Sequence[dict[str, str]]], Path], tmp_path: Path) -> Path:
+    """Ten films of each kind; two films of darkcovidnet's COVID-19 are of one patient."""
+    for source, _ in KINDS:
+        (tmp_path / source).mkdir(exist_ok=True)
+    rows = [
+        {
+            "path": f"{source}/{label}-{n}.png",
+            "label": label,
+            "source": source,
+            "patient_id": f"{source}-{label}-{n // 2}",
+        }
+        for source, label in KINDS
+        for n in range(10)
+    ]
+    return manifest_of(rows)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_published_protocol_deals_films_and_the_other_patients(manifest: Path, tmp_path: Path) -> None:
+    parted = {}
+    for name in ("darkcovidnet-binary", "darkcovidnet-binary-grouped"):
+        reproduce.write_study(STUDIES[name], "darkcovidnet", manifest, tmp_path / name, None)
+        films, fold_of = rows(tmp_path / name / "films.csv"), read_folds(tmp_path / name / "folds.csv")
+        assert {film["label"] for film in films} == {"covid", "normal"}
+        assert {film["source"] for film in films} == {"darkcovidnet"}
+        assert set(fold_of) == {film["path"] for film in films}
+        assert (tmp_path / name / films[0]["path"]).is_file(), "the films are found from the study's folder"
+        pairs = [
+            (fold_of[f"darkcovidnet/covid-{n}.png"], fold_of[f"darkcovidnet/covid-{n + 1}.png"])
+            for n in (0, 2, 4, 6, 8)
+        ]
+        parted[name] = sum(first != second for first, second in pairs)
+
+    assert parted["darkcovidnet-binary"] > 0
+    assert parted["darkcovidnet-binary-grouped"] == 0
+
+
+def test_within_cohen_folds_cohen_alone_and_trains_on_nih_too(manifest: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "within"
+    reproduce.write_study(STUDIES["within-cohen"], "efficientnet-lite0", manifest, folder, None)
+
+    assert {path.split("/")[0] for path in read_folds(folder / "folds.csv")} == {"cohen"}
+    assert {film["source"] for film in rows(folder / "films.csv")} == {"cohen", "rsna"}
+
+
+@pytest.mark.parametrize("network", sorted(RECIPES))
+@pytest.mark.parametrize("name", sorted(STUDIES))
+def test_every_study_has_a_whole_config_for_every_network(name: str, network: str) -> None:
+    config = config_of(STUDIES[name], network)
+
+    assert config.network == RECIPES[network].network
+    assert config.data.held_out_sources == STUDIES[name].held_out
+
+
+def test_every_figure_is_of_a_study_and_every_study_of_a_figure() -> None:
+    assert {wanted.study for wanted in WANTED.values()} == set(STUDIES)
+
+
+def test_a_network_without_a_recipe_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"recipe .*darkcovidnet.*came 'vgg'"):
+        config_of(STUDIES["within-cohen"], "vgg")
+
+
+def test_runs_of_another_recipe_are_not_mixed_with_these(manifest: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    reproduce.write_study(STUDIES["held-out-cohen"], "teaching-cnn", manifest, folder, None)
+    with pytest.raises(ValueError, match="another recipe"):
+        reproduce.write_study(STUDIES["held-out-cohen"], "densenet121", manifest, folder, None)
+
+
+def test_a_manifest_without_the_studys_films_says_so(
+    manifest_of: Callable[[Sequence[dict[str, str]]], Path], tmp_path: Path
+) -> None:
+    other = manifest_of([{"path": "a.png", "label": "covid", "source": "elsewhere"}])
+    with pytest.raises(ValueError, match="has no film of darkcovidnet"):
+        reproduce.write_films(STUDIES["darkcovidnet-binary"], other, tmp_path / "study")
+
+
+def evaluation(folder: Path, kinds: Sequence[tuple[str, str]], right: Sequence[bool]) -> Path:
+    """Write the evaluation of a model of classes that calls some films rightly and the others not."""
+    folder.mkdir(parents=True)
+    names = ("covid", "pneumonia", "no_finding")
+    class_of = {"covid": 0, "pneumonia": 1, "normal": 2}
+    size = len(kinds)
+    called = [
+        (class_of[label] + (0 if good else 1)) % 3 for (_, label), good in zip(kinds, right, strict=True)
+    ]
+    logits = np.eye(3)[called]
+    said = Predictions(
+        [f"{folder.name}-{n}" for n in range(size)],
+        [label for _, label in kinds],
+        [source for source, _ in kinds],
+        [""] * size,
+        Units(np.arange(size), np.ones(size, bool)),
+        np.linspace(0.1, 0.9, size),
+        0.5,
+        ["positive"] * size,
+    )
+    write_predictions(folder / "predictions.csv", said, dict(zip(names, logits.T, strict=True)))
+    details = {"threshold_chosen_on": "a test", "classes": {"names": names, "class_of_label": class_of}}
+    (folder / "metrics.json").write_text(json.dumps({"details": details}))
+    return folder
+
+
+def test_accuracy_of_classes_is_the_mean_over_folds(tmp_path: Path) -> None:
+    kinds = [("darkcovidnet", label) for label in ("covid", "pneumonia", "normal", "normal")]
+    folders = [
+        evaluation(tmp_path / "fold-0", kinds, (True, True, True, False)),
+        evaluation(tmp_path / "fold-1", kinds[:3], (True, False, False)),
+    ]
+    found = study_figures.figures_of("darkcovidnet-three-class", folders)["darkcovidnet_three_class_accuracy"]
+
+    assert found["value"] == pytest.approx((3 / 4 + 1 / 3) / 2, abs=1e-4)
+    assert found["n"] == 7
+    assert found["low"] < found["value"] < found["high"]
+
+
+def test_a_held_out_family_is_scored_by_its_own_films_and_question(tmp_path: Path) -> None:
+    kinds = [
+        ("radiography", "normal"), ("hannover", "covid"), ("radiography", "pneumonia"),
+        ("radiography", "covid"), ("hannover", "covid"), ("rsna", "normal"),
+    ]  # fmt: skip
+    folder = evaluation(tmp_path / "report", kinds, [True] * 6)
+    found = study_figures.figures_of("held-out-radiography", [folder])
+
+    # Probabilities rise from 0.1 to 0.9: of radiography one COVID-19 film lies above one normal film.
+    assert found["held_out_radiography_auc"]["value"] == 1.0
+    assert found["held_out_radiography_auc"]["n"] == 2
+    assert found["held_out_hannover_sensitivity"]["value"] == 0.5
+    assert found["held_out_hannover_sensitivity"]["n"] == 2
+
+
+def test_the_table_says_what_was_not_run() -> None:
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 7, "set": "s", "method": "m"}
+    table = study_figures.as_table({"densenet121": {"held_out_cohen_auc": figure}})
+
+    assert "0.500 (0.400-0.600), n 7" in table
+    assert table.count("not run") == len(WANTED) - 1
+
+
+def test_a_series_trains_once_skips_what_is_there_and_gathers_it(
+    manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = [
+        "--data", str(manifest), "--out", str(tmp_path / "studies"), "--network", "teaching-cnn",
+        "--study", "held-out-cohen",
+    ]  # fmt: skip
+    assert reproduce.main(asked) == 0
+    folder = tmp_path / "studies" / "teaching-cnn" / "held-out-cohen"
+    written = (folder / "report" / "report.html").stat().st_mtime_ns
+    assert reproduce.main(asked) == 0
+
+    assert (folder / "report" / "report.html").stat().st_mtime_ns == written
+    config = from_dict(json.loads((folder / "config.json").read_text()))
+    assert [head.name for head in config.heads] == ["opacity"]
+    figures = json.loads((tmp_path / "studies" / "figures.json").read_text())
+    found = figures["details"]["networks"]["teaching-cnn"]["held_out_cohen_auc"]
+    assert found["n"] == 20
+    assert "held_out_cohen_auc" not in figures, "figures of other networks are not the release's"
+    assert "| teaching-cnn |" in capfd.readouterr().out
