@@ -6,7 +6,7 @@ from enum import StrEnum
 from socket import create_connection, gaierror
 from typing import Any
 
-from pydicom.uid import generate_uid
+from pydicom.uid import RLELossless, generate_uid
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicom_io.association import EXPLICIT_LE, IMPLICIT_LE, Target, associate
@@ -33,6 +33,8 @@ OFFERED: dict[str, str] = {
 """SOP classes of what we send."""
 SYNTAXES = {EXPLICIT_LE: "Explicit VR LE", IMPLICIT_LE: "Implicit VR LE"}
 """Transfer syntaxes in which we send it, each in a context of its own (PS3.5 section 10.1)."""
+COMPRESSED = {SECONDARY_CAPTURE: {str(RLELossless): "RLE Lossless"}}
+"""What else pictures are offered in, first of all: that is how they are stored."""
 SERVICES = {FIND: "C-FIND", GET: "C-GET", MOVE: "C-MOVE", PUSH_MODEL: "Storage Commitment"}
 """What else we may ask for; Query/Retrieve in the Study Root model."""
 
@@ -164,7 +166,8 @@ def secure(diagnosis: Diagnosis, look: Callable[[], Handshake], verify: Callable
 
 def _associate(diagnosis: Diagnosis, target: Target) -> set[tuple[str, str]] | None:
     """Echo, and offer everything at once; what was accepted, or None when there is no association."""
-    contexts = [(uid, syntax) for uid in (str(Verification), *OFFERED, *SERVICES) for syntax in SYNTAXES]
+    classes = (str(Verification), *OFFERED, *SERVICES)
+    contexts = [(uid, syntax) for uid in classes for syntax in (*COMPRESSED.get(uid, ()), *SYNTAXES)]
     try:
         with associate(target, contexts) as association:
             accepted = {
@@ -248,7 +251,10 @@ def _judge_storage(diagnosis: Diagnosis, accepted: set[tuple[str, str]], expecte
     else:
         diagnosis.add("report", Verdict.WELL, f'would be sent as profile "{diagnosis.profile.value}"')
     if SECONDARY_CAPTURE in taken:
-        diagnosis.add("heat map", Verdict.WELL, "would be sent as Secondary Capture")
+        compressed = COMPRESSED[SECONDARY_CAPTURE].items()
+        forms = [name for syntax, name in compressed if (SECONDARY_CAPTURE, syntax) in accepted]
+        form = forms[0] if forms else "uncompressed"
+        diagnosis.add("heat map", Verdict.WELL, f"would be sent as Secondary Capture, {form}")
     else:
         advice = "tick Secondary Capture Image Storage among the SOP classes that the peer accepts"
         diagnosis.add("heat map", Verdict.TROUBLE, "Secondary Capture is not accepted", advice)

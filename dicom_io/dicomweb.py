@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from dicom_io.errors import HoldsAnother, Unanswered
 from dicom_io.headers import printable
 from dicom_io.scu import COMPARED, Identity, Outcome, StoreAnswer, outcome_of
+from dicom_io.transcode import decompress, is_compressed
 from dicom_io.webclient import UNREADABLE, Exchange, WebTarget, exchange
 
 __all__ = ["WebTarget", "find_by_qido", "media_type_of", "stow", "text_of"]
@@ -38,10 +39,15 @@ Asked in this order, and only when the answer names no reason of its own (PS3.18
 JSON_TYPES = ("application/dicom+json", "application/json")
 XML_TYPES = ("application/dicom+xml", "application/xml", "text/xml")
 NOT_FOUND = 404
+IN_ONE_PIECE_BYTES = 1 << 40
+"""More than any object: some servers refuse a request in chunks, without its length."""
 
 
 def stow(target: WebTarget, encoded: bytes) -> StoreAnswer:
     """Send one part-10 object by STOW-RS (PS3.18 section 10.5).
+
+    Nothing is negotiated here: what is compressed goes out in Explicit VR Little Endian, which every server
+    takes (PS3.18 section 8.7.3.5.1).
 
     Returns
     -------
@@ -57,11 +63,14 @@ def stow(target: WebTarget, encoded: bytes) -> StoreAnswer:
         The connection broke before the answer, or what answered is no DICOMweb server.
     DestinationError
         The address redirects elsewhere.
+    UnreadablePixels
+        The object is compressed, and cannot be decompressed.
     """
     dataset = dcmread(BytesIO(encoded))
+    if is_compressed(str(dataset.file_meta.TransferSyntaxUID)):
+        decompress(dataset)
     with exchange(target) as web:
-        # In one piece, with its length: some servers refuse a chunked request.
-        web.client.set_chunk_size(2 * len(encoded) + 4096)
+        web.client.set_chunk_size(IN_ONE_PIECE_BYTES)
         try:
             web.client.store_instances([dataset])
         except (requests.HTTPError, *UNREADABLE):
@@ -108,6 +117,9 @@ def _reasons(target: WebTarget, answer: requests.Response) -> tuple[list[int], l
     """Failure and warning reasons in a Store Instances Response (PS3.18 annex I)."""
     media_type = media_type_of(answer)
     if not answer.content:
+        if answer.ok:
+            # Success must name what was stored (PS3.18 section 10.5.3.2); proxies say 200 to anything.
+            raise Unanswered(f"{target.name}: expected a Store Instances Response, got an empty answer")
         return [], []
     try:
         if media_type in JSON_TYPES:

@@ -7,7 +7,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import Comprehensive3DSR, ComprehensiveSR, EnhancedSR
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 from dicom_io import codes
 from dicom_io.charset import settle_character_set
@@ -24,6 +24,7 @@ from dicom_io.identity import (
 from dicom_io.profiles import REPORT_SOP_CLASS, Profile
 from dicom_io.report_text import build_text
 from dicom_io.report_tree import build_tree
+from dicom_io.rle import compress_if_smaller
 from dicom_io.uids import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
@@ -157,30 +158,32 @@ def _reference(earlier: EarlierReport) -> Dataset:
 
 
 def encode(dataset: Dataset) -> bytes:
-    """Return a result as a part-10 file in Explicit VR Little Endian.
+    """Return a result as a part-10 file: in RLE Lossless what has pixels, if that is smaller, else plain.
 
     Parameters
     ----------
     dataset : Dataset
-        A report or capture as built; it is not modified.
+        A report, capture or presentation state as built, uncompressed; it is not modified.
 
     Returns
     -------
     bytes
         Preamble, file meta with our own implementation class UID, data set; the same for the same data set.
+        The data set in Explicit VR Little Endian, its Pixel Data encapsulated where it is compressed.
 
     References
     ----------
-    PS3.10 section 7.1.
+    PS3.10 section 7.1; PS3.5 section A.4.2.
     """
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    plain = Dataset(dict(dataset.items()))
-    plain.file_meta = meta
+    copy = Dataset(dict(dataset.items()))
+    compressed = "PixelData" in copy and compress_if_smaller(copy)
+    meta.TransferSyntaxUID = RLELossless if compressed else ExplicitVRLittleEndian
+    copy.file_meta = meta
     buffer = BytesIO()
-    dcmwrite(buffer, plain, enforce_file_format=True)
+    dcmwrite(buffer, copy, enforce_file_format=True)
     return buffer.getvalue()

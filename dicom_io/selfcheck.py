@@ -13,19 +13,21 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     GrayscaleSoftcopyPresentationStateStorage,
+    RLELossless,
     SecondaryCaptureImageStorage,
 )
 
 from dicom_io import capture, presentation, summary
 from dicom_io.charset import texts_of
 from dicom_io.comparison import require_equal, require_filled
-from dicom_io.errors import InvalidResult
+from dicom_io.errors import InvalidResult, UnreadablePixels
 from dicom_io.evidence import SEQUENCES, TYPE_2, TYPE_3, Evidence, view_evidence
 from dicom_io.findings import Provenance, RefusalContext, ResultContext
 from dicom_io.identity import CONTENT_QUALIFICATION, MANUFACTURER
 from dicom_io.overlay import judgement
 from dicom_io.profiles import REPORT_SOP_CLASS, Profile
 from dicom_io.selfcheck_report import check_report
+from dicom_io.transcode import decompress
 from dicom_io.uids import Kind, report_uids, result_uid
 
 _COMMON_TYPE_1: Final = (
@@ -132,11 +134,20 @@ def _read(encoded: bytes) -> Dataset:
     pictures = {sop_class for sop_class, _ in _PICTURES}
     if result.SOPClassUID not in {*_PROFILES, *pictures}:
         raise InvalidResult(f"SOPClassUID: expected one of our results, got {result.SOPClassUID}")
+    if "PixelData" in result and result.file_meta.TransferSyntaxUID == RLELossless:
+        _decompress(result)
     require_equal("TransferSyntaxUID", result.file_meta.TransferSyntaxUID, ExplicitVRLittleEndian)
     require_equal(
         "MediaStorageSOPInstanceUID", result.file_meta.MediaStorageSOPInstanceUID, result.SOPInstanceUID
     )
     return result
+
+
+def _decompress(result: Dataset) -> None:
+    try:
+        decompress(result)
+    except UnreadablePixels as error:
+        raise InvalidResult(f"PixelData: {error}") from error
 
 
 def _check_uids(result: Dataset, film: Dataset, context: Provenance, profile: Profile | None) -> None:

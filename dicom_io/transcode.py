@@ -35,6 +35,5 @@ def decompress(dataset: Dataset) -> None:
         dataset.decompress(decoding_plugin=codecs.PLUGIN, generate_instance_uid=False)
     except (*PARSE_FAILURES, RuntimeError, NotImplementedError) as error:
         raise UnreadablePixels(
-            f"expected pixels that can be decoded, for a peer that takes no compressed ones: "
-            f"{type(error).__name__}"
+            f"expected compressed pixels that can be decoded: {type(error).__name__}"
         ) from error

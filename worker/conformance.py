@@ -107,9 +107,11 @@ def _syntaxes() -> str:
 
 
 def _proposed() -> str:
-    syntaxes = ", ".join(f"{name} ({uid})" for uid, name in diagnosis.SYNTAXES.items())
     services = {"1.2.840.10008.1.1": "Verification", **diagnosis.SERVICES}
-    rows = [(n, u, syntaxes, "SCU", "none") for u, n in {**diagnosis.OFFERED, **services}.items()]
+    rows = [
+        (name, uid, _offered_syntaxes(uid), "SCU", "none")
+        for uid, name in {**diagnosis.OFFERED, **services}.items()
+    ]
     received = [
         (name, uid, "each of those received, in a context of its own", "SCP", "role selection, for C-GET")
         for uid, name in JUDGED_SOP_CLASSES.items()
@@ -117,6 +119,11 @@ def _proposed() -> str:
     return _table(
         ("Abstract syntax", "UID", "Transfer syntaxes", "Role", "Extended negotiation"), [*rows, *received]
     )
+
+
+def _offered_syntaxes(sop_class_uid: str) -> str:
+    offered = {**diagnosis.COMPRESSED.get(sop_class_uid, {}), **diagnosis.SYNTAXES}
+    return ", ".join(f"{name} ({uid})" for uid, name in offered.items())
 
 
 def _profiles() -> str:

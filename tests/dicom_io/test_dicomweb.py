@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import build_film, build_secondary_capture, to_bytes
+from builders import build_film, build_secondary_capture, phantom_HW, to_bytes
 from certificates import Authority
 from parts import Orthanc, free_port
 from pydicom import FileDataset
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from result_sources import POSITIVE, spot_HW
 from scripted_web import DRIP, DROP, ScriptedWeb
 
 from dicom_io import dicomweb, webclient
+from dicom_io.capture import build_capture
 from dicom_io.dicomweb import WebTarget
 from dicom_io.errors import DestinationError, Unanswered, Unreachable
+from dicom_io.report import encode
 from dicom_io.scu import Identity, Outcome
 from dicom_io.tls import TlsFiles, server_context
 
@@ -89,6 +93,17 @@ def test_the_bytes_that_are_sent_are_the_stored_ones(web_pacs: Orthanc) -> None:
     assert request.headers["Accept"] == "application/dicom+json"
 
 
+def test_what_is_stored_compressed_goes_out_plain_since_nothing_is_negotiated() -> None:
+    capture = build_capture(build_film(), phantom_HW(), spot_HW(), POSITIVE)
+    with ScriptedWeb.running(body=stored()) as web:
+        dicomweb.stow(target_of(web), encode(capture))
+    (request,) = web.requests
+    assert capture.PixelData in request.body
+    assert ExplicitVRLittleEndian.encode() + b"\0" in request.body
+    assert RLELossless.encode() + b"\0" not in request.body
+    assert request.headers["Content-Length"] == str(len(request.body))
+
+
 # Answers to STOW-RS
 
 
@@ -96,10 +111,9 @@ def test_the_bytes_that_are_sent_are_the_stored_ones(web_pacs: Orthanc) -> None:
     ("code", "body", "outcome", "status"),
     [
         (200, stored(), Outcome.SENT, 0x0000),
-        (200, b"", Outcome.SENT, 0x0000),
         (202, stored(0xB000), Outcome.SENT, 0xB000),
         (202, stored(0x1234), Outcome.SENT, 0x1234),
-        (202, b"", Outcome.SENT, 0x0000),
+        (202, stored(), Outcome.SENT, 0x0000),
         (202, failed(0xA700), Outcome.AGAIN, 0xA700),
         (200, failed(0x0122), Outcome.NEVER, 0x0122),
         (200, failed(0x0000), Outcome.AGAIN, 0x0110),
@@ -121,7 +135,7 @@ def test_the_bytes_that_are_sent_are_the_stored_ones(web_pacs: Orthanc) -> None:
         (500, b"", Outcome.AGAIN, 0x0110),
         (503, b"", Outcome.AGAIN, 0x0110),
         (507, b"", Outcome.AGAIN, 0xA700),
-        (299, b"", Outcome.AGAIN, 0x0110),
+        (299, stored(), Outcome.AGAIN, 0x0110),
     ],
 )
 def test_an_answer_is_read_by_the_table(code: int, body: bytes, outcome: Outcome, status: int) -> None:
@@ -155,7 +169,13 @@ def test_an_answer_in_xml_is_read_too(
 
 @pytest.mark.parametrize(
     ("media_type", "body"),
-    [("text/html", b"<html>Please log in</html>"), ("application/json", b'"ok"'), ("application/json", b"{")],
+    [
+        ("text/html", b"<html>Please log in</html>"),
+        ("application/json", b'"ok"'),
+        ("application/json", b"{"),
+        ("application/dicom+json", b""),
+        ("", b""),
+    ],
 )
 def test_a_success_that_is_no_dicom_answer_is_none(media_type: str, body: bytes) -> None:
     with (

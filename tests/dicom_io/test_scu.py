@@ -6,14 +6,19 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from builders import CR_STORAGE, build_film, build_secondary_capture, to_bytes
+from builders import CR_STORAGE, build_film, build_secondary_capture, phantom_HW, to_bytes
 from parts import free_port, wait_until
 from pydicom import FileDataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID, RLELossless
+from result_sources import POSITIVE, spot_HW
 from scripted_pacs import ABORT, EXPLICIT_LE, IMPLICIT_LE, ScriptedPacs
 
 from dicom_io import scu
 from dicom_io.association import associate
+from dicom_io.capture import build_capture
 from dicom_io.errors import DestinationError, Unanswered, Unreachable
+from dicom_io.report import encode
 from dicom_io.scu import Identity, Outcome, Target, outcome_of
 
 # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
@@ -208,6 +213,27 @@ def test_a_peer_that_knows_implicit_alone_gets_implicit() -> None:
     assert answer.outcome == Outcome.SENT
     assert pacs.stores == [(film.SOPInstanceUID, IMPLICIT_LE)]
     assert pacs.held[film.SOPInstanceUID].PixelData == film.PixelData
+
+
+@pytest.mark.parametrize(
+    ("taken", "sent"),
+    [
+        ((RLELossless, EXPLICIT_LE, IMPLICIT_LE), RLELossless),
+        ((EXPLICIT_LE, IMPLICIT_LE), EXPLICIT_LE),
+        ((IMPLICIT_LE,), IMPLICIT_LE),
+    ],
+)
+def test_a_heat_map_goes_out_compressed_where_that_is_taken_and_plain_elsewhere(
+    taken: tuple[str, ...], sent: str
+) -> None:
+    capture = build_capture(build_film(), phantom_HW(), spot_HW(), POSITIVE)
+    with ScriptedPacs.running(syntaxes=taken) as pacs:
+        assert scu.store(target_of(pacs), encode(capture)).outcome == Outcome.SENT
+    assert pacs.stores == [(capture.SOPInstanceUID, sent)]
+    held = FileDataset(None, pacs.held[capture.SOPInstanceUID])
+    held.file_meta = FileMetaDataset()
+    held.file_meta.TransferSyntaxUID = UID(sent)
+    assert (held.pixel_array == capture.pixel_array).all()
 
 
 def test_a_closed_port_is_a_destination_error_at_once() -> None:

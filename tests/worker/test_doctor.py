@@ -16,9 +16,10 @@ import pytest
 from archives import Dcmqrscp, storescp
 from certificates import Authority
 from parts import Orthanc, free_port
+from pydicom.uid import RLELossless
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-from scripted_pacs import ScriptedPacs, end_server
+from scripted_pacs import EXPLICIT_LE, IMPLICIT_LE, ScriptedPacs, end_server
 from scripted_web import ScriptedWeb
 
 from dicom_io.phantom import PATIENT_ID
@@ -201,6 +202,16 @@ def test_the_profile_is_what_the_peer_takes(examine: Any) -> None:
         assert found["accepted"]["Comprehensive SR"] == {"Explicit VR LE": False, "Implicit VR LE": False}
         assert found["accepted"]["Enhanced SR"] == {"Explicit VR LE": True, "Implicit VR LE": True}
         assert {str(held.SOPClassUID) for held in pacs.held.values()} == {ENHANCED, SC}
+
+
+@pytest.mark.parametrize(
+    ("syntaxes", "form"),
+    [((EXPLICIT_LE, RLELossless), "RLE Lossless"), ((EXPLICIT_LE, IMPLICIT_LE), "uncompressed")],
+)
+def test_the_form_of_the_heat_map_is_told(examine: Any, syntaxes: tuple[str, ...], form: str) -> None:
+    with ScriptedPacs.running(syntaxes=syntaxes) as pacs:
+        found = examine(f"PACS@127.0.0.1:{pacs.port}")
+    assert found["by"]["heat map"]["words"] == f"would be sent as Secondary Capture, {form}"
 
 
 def test_what_the_settings_want_and_the_peer_has_not_is_trouble(examine: Any, tmp_path: Path) -> None:

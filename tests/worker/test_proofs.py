@@ -348,6 +348,9 @@ def web_site(
     return context, analyse(engine, [("web", to.proof)], folder=context.results)
 
 
+TAKEN = json.dumps({"00081199": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI"}}]}}).encode()
+
+
 def match(uid: str) -> bytes:
     """A QIDO-RS answer that has this object."""
     found = {"00080018": {"vr": "UI", "Value": [uid]}, "00100020": {"vr": "LO", "Value": ["OTHER"]}}
@@ -358,7 +361,7 @@ def test_what_is_stored_over_the_web_is_found_by_qido(make_context: MakeContext,
     with ScriptedWeb.running() as web:
         context, made = web_site(make_context, engine, web)
         web.answers["/dicom-web/studies/"] = (200, "application/dicom+json", match(made.uids[0]))
-        web.answers["/dicom-web/studies"] = (200, "application/dicom+json", b"{}")
+        web.answers["/dicom-web/studies"] = (200, "application/dicom+json", TAKEN)
         deliver(context, made.delivery_ids[0])
     assert delivery(engine, made.delivery_ids[0]).state == DeliveryState.CONFIRMED
     assert image(engine, made.image_id).state == ImageState.REPORTED
@@ -383,6 +386,24 @@ def test_a_failure_over_the_web_has_the_outcome_of_its_reason(
         deliver(context, made.delivery_ids[0])
     found = delivery(sqlite_engine, made.delivery_ids[0])
     assert (found.state, found.reason) == (state, reason)
+
+
+def test_a_success_that_names_nothing_is_not_sent_also_where_no_proof_is_wanted(
+    make_context: MakeContext, sqlite_engine: Engine
+) -> None:
+    with ScriptedWeb.running(code=200) as web:
+        context, made = web_site(make_context, sqlite_engine, web, proof="none")
+        deliver(context, made.delivery_ids[0])
+        found = delivery(sqlite_engine, made.delivery_ids[0])
+        assert (found.state, found.unanswered) == (DeliveryState.DUE, True)
+        assert "empty answer" in str(found.reason)
+        web.body = TAKEN
+        make_due(sqlite_engine, made.delivery_ids[0])
+        deliver(context, made.delivery_ids[0])
+    assert delivery(sqlite_engine, made.delivery_ids[0]).state in (
+        DeliveryState.SENT,
+        DeliveryState.CONFIRMED,
+    )
 
 
 def test_a_post_without_an_answer_is_asked_for_before_it_is_sent_again(
