@@ -1,0 +1,71 @@
+"""Where public films come from and on what terms, for the licence file of weights that learned from them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One collection of films."""
+
+    title: str
+    """Its name, as its makers give it."""
+    cite: str
+    """Who is to be cited."""
+    terms: str
+    """Its licence or terms, as it states them."""
+
+
+_NIH = "Wang et al. 2017, arXiv:1705.02315"
+ORIGINS: Mapping[str, Origin] = {
+    "rsna": Origin(
+        "RSNA Pneumonia Detection Challenge 2018, over NIH ChestX-ray14",
+        f"Shih et al. 2019, doi:10.1148/ryai.2019180041; {_NIH}",
+        "non-commercial research; attribution to RSNA and the NIH Clinical Center",
+    ),
+    "darkcovidnet": Origin(
+        "DarkCovidNet collection (muhammedtalo/COVID-19), from covid-chestxray-dataset and NIH ChestX-ray14",
+        "Ozturk et al. 2020, doi:10.1016/j.compbiomed.2020.103792",
+        "none stated; those of covid-chestxray-dataset and NIH ChestX-ray14 hold",
+    ),
+    "cohen": Origin(
+        "covid-chestxray-dataset",
+        "Cohen et al. 2020, arXiv:2006.11988",
+        "film by film, many non-commercial, share-alike or without derivatives",
+    ),
+    "radiography": Origin(
+        "COVID-19 Radiography Database",
+        "Chowdhury et al. 2020, doi:10.1109/ACCESS.2020.3010287; "
+        "Rahman et al. 2021, doi:10.1016/j.compbiomed.2021.104319",
+        "research use, both to be cited",
+    ),
+    "hannover": Origin(
+        "COVID-19 Image Repository, Hannover Medical School",
+        "Winther et al. 2020, doi:10.6084/m9.figshare.12275009",
+        "CC BY 3.0",
+    ),
+    "nih": Origin(
+        "NIH ChestX-ray14, also by way of RSNA's challenge and of DarkCovidNet",
+        _NIH,
+        "attribution to the NIH Clinical Center; RSNA's challenge: non-commercial research",
+    ),
+    "chest_child": Origin(
+        "Chest X-rays of children, Guangzhou Women and Children's Medical Center",
+        "Kermany et al. 2018, doi:10.17632/rscbjbr9sj",
+        "CC BY 4.0",
+    ),
+}
+"""Collections by the name of the source in a manifest, or by how the name of a folder of pictures begins."""
+
+UNKNOWN = Origin("not named here", "not known", "not known here: taken as research only")
+IMAGENET = Origin(
+    "ImageNet-1k, by way of the weights that training started from",
+    "Russakovsky et al. 2015, doi:10.1007/s11263-015-0816-y",
+    "non-commercial research and education",
+)
+
+
+def origin_of(name: str) -> Origin:
+    """Return the collection that a source, a family of sources or a folder of pictures belongs to."""
+    found = (origin for start, origin in ORIGINS.items() if name == start or name.startswith(f"{start}_"))
+    return next(found, UNKNOWN)

@@ -1,0 +1,140 @@
+"""The texts of a release: model card, CLAIM and TRIPOD+AI sheets, licence, from a run's own files."""
+
+import dataclasses
+from collections import Counter
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from model.bootstrap import Figure
+from model.checkpoint import Model
+from model.evaluation_sets import REST
+from model.origins import IMAGENET, origin_of
+from model.release_figures import REQUIRED, Figures
+from model.report_html import limits, warnings
+
+SHEETS = ("MODEL_CARD.md", "CLAIM.md", "TRIPOD-AI.md", "LICENSE-WEIGHTS.md")
+"""The texts, each from the template of its name."""
+TABLES = {
+    "question": "All test films",
+    "source": "Each source apart",
+    "role": "By what the model had of a source",
+}
+"""Tables of figures in the card: kind of set, and heading."""
+
+
+def render(model: Model, figures: Figures, weight_bytes: int) -> dict[str, str]:
+    """Return each text by its file's name.
+
+    Parameters
+    ----------
+    model
+        The model that is released.
+    figures
+        What the ``metrics.json`` of the release holds.
+    weight_bytes
+        Size of the file of weights.
+    """
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"figure": figure, "counted": counted, "cell": cell}
+    known = context(model, figures) | {"megabytes": weight_bytes / 1e6}
+    found = {}
+    for name in SHEETS:
+        template = environment.from_string((files("model") / "report" / f"{name}.j2").read_text("utf-8"))
+        # A row that a loop wrote ends in a blank.
+        found[name] = "".join(f"{line.rstrip()}\n" for line in template.render(known).splitlines())
+    return found
+
+
+def figure(values: dict[str, Any]) -> str:
+    """Return a figure with its interval as text."""
+    return str(Figure(**values))
+
+
+def counted(number: int) -> str:
+    """Return a number of films with separators."""
+    return f"{number:,}"
+
+
+def cell(text: object) -> str:
+    """Return text that breaks no table and holds no markup: names of sources come from a manifest."""
+    plain = " ".join(str(text).split())
+    for sign, instead in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|")):
+        plain = plain.replace(sign, instead)
+    return plain
+
+
+def context(model: Model, figures: Figures) -> dict[str, Any]:
+    """Return what the templates may speak of."""
+    details = figures["details"]
+    sets = {
+        name: {
+            "name": name,
+            "smaller_class": min(values["covid"], values["films"] - values["covid"]),
+            **values,
+        }
+        for name, values in details["sets"].items()
+    }
+    subsets = {subset: sum(films.values()) for subset, films in films_of(model).items()}
+    return {
+        "note": details["note"],
+        "config": dataclasses.asdict(model.config),
+        "joined": len(model.config.heads) > 1 and model.config.link == "sigmoid",
+        "calibration": dataclasses.asdict(model.calibration),
+        "provenance": model.provenance,
+        "weights_sha256": model.weights_sha256,
+        "config_sha256": model.config_sha256,
+        "parameters": sum(weights.numel() for weights in model.network.parameters()),
+        "details": details,
+        "figures": {name: values for name, values in figures.items() if name != "details"},
+        "required": list(REQUIRED),
+        "tables": {
+            heading: [values for values in sets.values() if values["kind"] == kind]
+            for kind, heading in TABLES.items()
+        },
+        "everything": sets[REST],
+        "warnings": warnings(sets),
+        "limits": limits(details, sets[REST]),
+        "subsets": subsets,
+        "data_sources": data_sources(model),
+        "gate_sources": gate_sources(details["gate"]),
+        "imagenet": IMAGENET,
+    }
+
+
+def films_of(model: Model) -> dict[str, dict[str, int]]:
+    """Return how many films of which ``source:label`` each subset held."""
+    found: dict[str, dict[str, int]] = model.provenance.get("films", {})
+    return found
+
+
+def data_sources(model: Model) -> list[dict[str, Any]]:
+    """Return the sources behind the weights and the calibration, with their films in each of both.
+
+    Films that calibrate move no weight: they decide a few numbers, which are part of the model all the same.
+    """
+    trained, calibrated = Counter[str](), Counter[str]()
+    chosen = set(model.config.data.calibration_sources)
+    # Without sources of their own the validation films calibrate.
+    calibrating = "calibration" if chosen else "validation"
+    for subset, counts in films_of(model).items():
+        for name, count in counts.items():
+            source = name.rsplit(":", 1)[0]
+            if subset in ("train", "validation"):
+                trained[source] += count
+            if subset == calibrating and (not chosen or source in chosen):
+                calibrated[source] += count
+    return [
+        {"name": name, "origin": origin_of(name), "trained": trained[name], "calibrated": calibrated[name]}
+        for name in sorted(set(trained) | set(calibrated), key=lambda name: -trained[name])
+    ]
+
+
+def gate_sources(gate: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the families of films and the kinds of pictures behind a gate, with their numbers."""
+    return [
+        {"kind": kind, "name": name, "origin": origin_of(name), "films": sum(said.values())}
+        for key, said in gate["reasons"].items()
+        for kind, name in [key.split(":", 1)]
+    ]

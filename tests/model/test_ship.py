@@ -1,0 +1,559 @@
+"""A release is put together from a run's own files, speaks of these weights alone, and says what it lacks."""
+
+import csv
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model import audit, evaluate, gate, phantom, ship
+from model.checkpoint import CONFIG, RELEASE, WEIGHTS, load_model
+from model.config import Config, DataConfig, HeadConfig, to_dict
+from model.gate import GATE, GATE_WEIGHTS, load_gate
+from model.release_figures import EVALUATE, REPRODUCE, REQUIRED
+from model.sheets import SHEETS, cell
+from model.ship import METRICS
+from model.subsets import SPLIT
+from model.train import main as train
+
+HEADS = (
+    HeadConfig(name="opacity", positive=("pneumonia",), negative=("normal",), sources=("rsna",)),
+    HeadConfig(name="covid_given_abnormal", positive=("covid",), negative=("pneumonia",), sources=("cohen",)),
+)
+KINDS = (
+    ("rsna", "pneumonia"), ("rsna", "normal"), ("cohen", "covid"), ("cohen", "pneumonia"),
+    ("radiography", "covid"), ("radiography", "normal"), ("hannover", "covid"),
+)  # fmt: skip
+STUDIED = [name for name, command in REQUIRED.items() if command == REPRODUCE]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Everything that the commands before left."""
+
+    folder: Path
+
+    def words(self, to: Path, *more: str, **instead: Path) -> list[str]:
+        places = {
+            "model": self.folder / "run" / "model",
+            "evaluation": self.folder / "run" / "report" / "metrics.json",
+            "gate": self.folder / "gate-of-it",
+            "audit": self.folder / "audit" / "audit.json",
+            "figures": self.folder / "figures.json",
+            "to": to,
+        }
+        return [word for name, path in (places | instead).items() for word in (f"--{name}", str(path))] + [
+            *more
+        ]
+
+
+def phantoms(folder: Path) -> Path:
+    """Films of four sources, with some laterals and children."""
+    rows = [
+        {"path": f"{source}-{label}-{n}.png", "label": label, "source": source, "view": "PA"}
+        | {"patient_id": f"{source}{label}{n}", "licence": "CC BY 3.0" if n % 2 else "mine | yours"}
+        for source, label in KINDS
+        for n in range(20)
+    ]
+    for n in range(24):
+        for kind, column, value in (("side", "view", "L"), ("child", "age_group", "child")):
+            row = {"path": f"{kind}-{n}.png", "label": "normal", "source": "radiography"}
+            rows.append({**row, "patient_id": f"{kind}{n}", column: value})
+    manifest = folder / "manifest.csv"
+    with manifest.open("w", newline="") as file:
+        names = ["path", "label", "patient_id", "source", "view", "age_group", "licence"]
+        writer = csv.DictWriter(file, names, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    generator, slope = np.random.default_rng(0), np.mgrid[0:64, 0:64][1] / 64
+
+    def draw(name: str, film_HW: np.ndarray[Any, Any]) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((film_HW.clip(0, 1) * 255).astype(np.uint8)).save(folder / name)
+
+    for n, row in enumerate(rows[: 20 * len(KINDS)]):
+        draw(row["path"], phantom.draw(row["label"], n, side_px=64))
+    for n in range(24):
+        draw(f"side-{n}.png", slope + 0.05 * generator.standard_normal((64, 64)))
+        draw(f"child-{n}.png", slope.T + 0.05 * generator.standard_normal((64, 64)))
+        draw(f"pictures/chest_child_{n % 12}/{n}.png", slope.T + 0.05 * generator.standard_normal((64, 64)))
+        draw(f"pictures/noise_{n % 12}/{n}.png", generator.random((64, 64)))
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def run(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A small model, trained, evaluated, gated and audited by the commands themselves."""
+    folder = tmp_path_factory.mktemp("released")
+    manifest = str(phantoms(folder))
+    held = DataConfig(
+        held_out_sources=("radiography", "hannover"), calibration_sources=("radiography",),
+        validation_fraction=0.3, test_fraction=0.3,
+    )  # fmt: skip
+    schedule = dataclasses.replace(tiny_config.schedule, epochs=1)
+    config = dataclasses.replace(tiny_config, heads=HEADS, data=held, schedule=schedule)
+    (folder / "config.json").write_text(json.dumps(to_dict(config)))
+    out, model = folder / "run", str(folder / "run" / "model")
+    words = ["--data", manifest, "--config", str(folder / "config.json"), "--out", str(out), "--no-check"]
+    assert train(words) == 0
+    here = ["--model", model, "--data", manifest]
+    assert evaluate.main([*here, "--out", str(out / "report"), "--no-gallery"]) == 0
+    pictures = str(folder / "pictures")
+    assert gate.main([*here, "--gate", pictures, "--out", str(folder / "gate-of-it")]) == 0
+    assert audit.main([*here, "--out", str(folder / "audit")]) == 0
+    (folder / "figures.json").write_text(json.dumps(studies()))
+    return Run(folder)
+
+
+def studies() -> dict[str, Any]:
+    """Figures as `model.reproduce` writes them; its own tests train for them."""
+    found = {
+        name: {"value": 0.81 + n / 100, "low": 0.7, "high": 0.95, "n": 40 + n, "set": name, "method": "folds"}
+        for n, name in enumerate(STUDIED)
+    }
+    return {**found, "details": {"networks": {"efficientnet-lite0": found, "darkcovidnet": {}}}}
+
+
+@pytest.fixture(scope="module")
+def shipped(run: Run) -> Path:
+    """A whole release; no test may alter it."""
+    to = run.folder / "shipped"
+    assert ship.main(run.words(to)) == 0
+    return to
+
+
+@pytest.fixture(scope="module")
+def figures(shipped: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((shipped / METRICS).read_text())
+    return found
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what the command says when it ships nothing."""
+    to = Path(words[words.index("--to") + 1])
+    with pytest.raises(SystemExit) as ended:
+        ship.main(words)
+    assert ended.value.code == 2
+    assert not to.exists()
+    return capsys.readouterr().err
+
+
+def rewritten(path: Path, target: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Write a JSON file with a change into a folder of its own."""
+    values = json.loads(path.read_text())
+    change(values)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(values))
+    return target
+
+
+# What is shipped
+
+
+def test_the_files_are_those_of_the_run_and_load_as_a_model_with_its_gate(run: Run, shipped: Path) -> None:
+    files = {WEIGHTS, CONFIG, SPLIT, GATE, GATE_WEIGHTS, METRICS, *SHEETS}
+
+    assert {path.name for path in shipped.iterdir()} == files
+    for name, origin in (
+        (WEIGHTS, "run/model"),
+        (CONFIG, "run/model"),
+        (SPLIT, "run/model"),
+        (GATE, "gate-of-it"),
+    ):
+        assert (shipped / name).read_bytes() == (run.folder / origin / name).read_bytes()
+    assert load_gate(shipped, load_model(shipped).weights_sha256) is not None
+
+
+def test_every_required_figure_is_there_with_its_interval(figures: dict[str, Any]) -> None:
+    assert figures["details"]["missing"] == {}
+    for name in REQUIRED:
+        assert set(figures[name]) == {"value", "low", "high", "n", "set", "method"}
+        assert 0 <= figures[name]["value"] <= 1
+
+
+def test_figures_are_joined_from_all_files(run: Run, figures: dict[str, Any]) -> None:
+    evaluation = json.loads((run.folder / "run" / "report" / "metrics.json").read_text())
+    gated = json.loads((run.folder / "gate-of-it" / GATE).read_text())
+    audited = json.loads((run.folder / "audit" / "audit.json").read_text())
+
+    assert figures["roc_auc"] == evaluation["roc_auc"]
+    assert figures["ece"] == evaluation["ece_in_source"] != evaluation["ece"]
+    assert figures["gate_child_sensitivity"] == gated["figures"]["gate_child_sensitivity"]
+    assert figures["audit_border_only_auc"] == audited["audit_border_only_auc"]
+    assert figures["within_cohen_auc"] == studies()["within_cohen_auc"]
+    # The evaluation could not define it.
+    assert evaluation["ece_out_of_family"]["value"] is None
+    assert figures["ece_out_of_family"] == studies()["ece_out_of_family"]
+    assert figures["details"]["weights_sha256"] == load_model(run.folder / "run" / "model").weights_sha256
+    assert figures["details"]["audit"] == audited["details"]
+    assert figures["details"]["gate"]["notes"] == gated["notes"]
+
+
+def test_families_held_out_are_scored_by_the_evaluation_on_films_that_did_not_calibrate(
+    run: Run, figures: dict[str, Any]
+) -> None:
+    sets = figures["details"]["sets"]
+    area, caught = figures["held_out_radiography_auc"], figures["held_out_hannover_sensitivity"]
+
+    assert area["value"] == sets["radiography: COVID-19 against normal"]["metrics"]["roc_auc"]["value"]
+    assert area["n"] == sets["radiography: COVID-19 against normal"]["films"] < 40
+    assert "did not calibrate" in area["method"]
+    assert caught["value"] == sets["hannover: COVID-19 against the rest"]["metrics"]["sensitivity"]["value"]
+    assert caught["n"] == 20
+    assert "the model's own threshold" in caught["method"]
+
+
+def test_figures_of_the_studies_stand_before_those_of_the_evaluation(run: Run, tmp_path: Path) -> None:
+    own = {**studies()["within_cohen_auc"], "set": "a study"}
+    figures = rewritten(
+        run.folder / "figures.json", tmp_path / "figures.json",
+        lambda values: values.update(held_out_radiography_auc=own),
+    )  # fmt: skip
+
+    assert ship.main(run.words(tmp_path / "to", figures=figures)) == 0
+
+    assert json.loads((tmp_path / "to" / METRICS).read_text())["held_out_radiography_auc"] == own
+
+
+# The sheets
+
+
+def test_every_figure_of_the_sheets_is_in_the_metrics(shipped: Path, figures: dict[str, Any]) -> None:
+    def stated(values: object) -> set[str]:
+        if isinstance(values, dict) and "low" in values:
+            if values["value"] is None or values["low"] is None:
+                return set()
+            to = " to " if values["low"] < 0 else "-"
+            return {f"{values['value']:.3f} ({values['low']:.3f}{to}{values['high']:.3f})"}
+        inner = values.values() if isinstance(values, dict) else ()
+        return set().union(*map(stated, inner))
+
+    for name in SHEETS:
+        found = set(
+            re.findall(r"-?\d\.\d{3} \(-?\d\.\d{3}(?:-| to )-?\d\.\d{3}\)", (shipped / name).read_text())
+        )
+        assert found <= stated(figures), name
+        assert len(found) >= {"MODEL_CARD.md": 25, "CLAIM.md": 2, "TRIPOD-AI.md": 1}.get(name, 0)
+
+
+def test_the_card_states_every_required_figure_with_its_number_of_films(
+    shipped: Path, figures: dict[str, Any]
+) -> None:
+    card = (shipped / "MODEL_CARD.md").read_text()
+
+    for name in REQUIRED:
+        row = next(line for line in card.splitlines() if line.startswith(f"| `{name}` |"))
+        value = figures[name]
+        assert row.split(" | ")[1:3] == [
+            f"{value['value']:.3f} ({value['low']:.3f}-{value['high']:.3f})", f"{value['n']:,}",
+        ]  # fmt: skip
+
+
+def test_the_card_says_what_it_is_for_how_it_was_made_and_what_it_cannot_do(run: Run, shipped: Path) -> None:
+    card = (shipped / "MODEL_CARD.md").read_text()
+    model = load_model(run.folder / "run" / "model")
+
+    assert "For research and teaching only, not for diagnosis." in card
+    for heading in (
+        "Intended use",
+        "Out of scope",
+        "How thresholds were chosen",
+        "What it refuses",
+        "Limits",
+    ):
+        assert f"\n## {heading}\n" in card
+    assert model.calibration.method in card
+    assert f"Seed of the training: {model.provenance['seed']}" in card
+    assert "| COVID-19 against normal" in card
+    assert "| COVID-19 against other disease" in card
+    assert "## Not run" not in card
+    assert "| darkcovidnet | not run |" in card
+    assert "nothing is guaranteed" in card
+
+
+def test_a_red_rule_of_the_audit_is_red_in_the_card(run: Run, tmp_path: Path) -> None:
+    audited = rewritten(
+        run.folder / "audit" / "audit.json", tmp_path / "audit.json",
+        lambda values: values["details"].update(red=["The model reads borders."]),
+    )  # fmt: skip
+
+    assert ship.main(run.words(tmp_path / "to", audit=audited)) == 0
+
+    assert "- **RED: The model reads borders.**" in (tmp_path / "to" / "MODEL_CARD.md").read_text()
+
+
+STATUSES = {"answered", "partly", "not done", "not applicable"}
+LETTERS = {
+    3: "abc",
+    5: "ab",
+    6: "abc",
+    8: "abc",
+    9: "abc",
+    12: "abcdefg",
+    18: "abcdef",
+    20: "abc",
+    23: "ab",
+    27: "abc",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "items"),
+    [
+        ("CLAIM.md", [str(number) for number in range(1, 45)]),
+        ("TRIPOD-AI.md", [f"{n}{letter}" for n in range(1, 28) for letter in LETTERS.get(n, " ")]),
+    ],
+)
+def test_every_item_of_a_checklist_is_answered_or_said_not_to_be(
+    shipped: Path, name: str, items: list[str]
+) -> None:
+    rows = [
+        line.split(" | ") for line in (shipped / name).read_text().splitlines() if re.match(r"\| \d", line)
+    ]
+
+    assert [row[0].removeprefix("| ") for row in rows] == [item.strip() for item in items]
+    for row in rows:
+        assert len(row) == 4, row
+        assert row[2] in STATUSES
+        assert len(row[3]) > 5
+
+
+def test_the_licence_names_every_source_behind_weights_and_gate(run: Run, shipped: Path) -> None:
+    licence = (shipped / "LICENSE-WEIGHTS.md").read_text()
+    model = load_model(run.folder / "run" / "model")
+    trained = sum(sum(model.provenance["films"][subset].values()) for subset in ("train", "validation"))
+    rows = {line.split(" | ")[0]: line.split(" | ") for line in licence.splitlines() if line.startswith("| ")}
+
+    assert "research" in licence
+    assert int(rows["| rsna"][2]) + int(rows["| cohen"][2]) == trained
+    assert rows["| radiography"][2:4] == ["0", str(model.calibration.films)]
+    assert "COVID-19 Radiography Database" in rows["| radiography"][1]
+    assert "| hannover" not in rows
+    by_licence = model.provenance["licences_of_training_films"]
+    assert f"| {by_licence['CC BY 3.0']} | CC BY 3.0 |" in licence
+    assert f"| {by_licence['mine | yours']} | mine \\| yours |" in licence
+    behind_gate = licence.split("## Behind the gate")[1]
+    assert "| lateral | 24 |" in behind_gate
+    # Turned copies are no further pictures.
+    assert "| not_chest | 2 | noise_0 | not named here |" in behind_gate
+    assert "| child | 2 | chest_child_0 | Chest X-rays of children" in behind_gate
+
+
+def test_the_licence_names_the_start_of_the_weights(run: Run, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(run.folder / "run" / "model", model)
+    rewritten(
+        model / CONFIG,
+        model / CONFIG,
+        lambda values: values["provenance"].update(start="ImageNet (a package)"),
+    )
+
+    assert ship.main(run.words(tmp_path / "to", model=model)) == 0
+
+    licence = (tmp_path / "to" / "LICENSE-WEIGHTS.md").read_text()
+    assert "| ImageNet (a package) | ImageNet-1k" in licence
+    assert "ImageNet" not in (run.folder / "shipped" / "LICENSE-WEIGHTS.md").read_text()
+
+
+def test_no_path_of_this_machine_is_in_the_sheets(run: Run, shipped: Path) -> None:
+    for path in shipped.iterdir():
+        if path.suffix in (".json", ".md"):
+            assert str(run.folder) not in path.read_text(), path.name
+
+
+def test_a_name_from_a_manifest_breaks_no_table_and_is_no_markup() -> None:
+    assert cell("a | b\n<script> & c") == "a \\| b &lt;script> &amp; c"
+
+
+# What is refused
+
+
+def test_missing_figures_are_all_named_with_the_commands_that_make_them(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = run.words(tmp_path / "to")
+    place = words.index("--figures")
+    del words[place : place + 2]
+
+    said = refused(words, capsys)
+
+    assert f"{len(STUDIED)} of {len(REQUIRED)} figures are missing" in said
+    for name in STUDIED:
+        assert f"  {name}: {REPRODUCE}" in said
+    # All films of the source that neither trained nor calibrated show COVID-19.
+    assert f"ece_out_of_family: {REPRODUCE} (here not defined: " in said
+    assert "--incomplete" in said
+
+    assert ship.main([*words, "--incomplete"]) == 0
+    card = (tmp_path / "to" / "MODEL_CARD.md").read_text()
+    assert "within_cohen_auc: not run" in capsys.readouterr().out
+    assert f"- `within_cohen_auc`: not run; made by `{REPRODUCE}`" in card
+    assert "- `ece_out_of_family`: not defined: " in card
+    assert "| `within_cohen_auc` | not run |" in card
+    assert list(json.loads((tmp_path / "to" / METRICS).read_text())["details"]["missing"]) == STUDIED
+
+
+def test_a_figure_that_is_not_defined_is_missing(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = {
+        "value": None,
+        "low": None,
+        "high": None,
+        "n": 0,
+        "set": "none",
+        "method": "not defined: one class",
+    }
+    figures = rewritten(
+        run.folder / "figures.json", tmp_path / "figures.json",
+        lambda values: values.update(within_cohen_auc=nothing),
+    )  # fmt: skip
+
+    assert "  within_cohen_auc: " in refused(run.words(tmp_path / "to", figures=figures), capsys)
+    assert ship.main(run.words(tmp_path / "to", "--incomplete", figures=figures)) == 0
+    assert "`within_cohen_auc`: not defined: one class" in (tmp_path / "to" / "MODEL_CARD.md").read_text()
+
+
+OTHER = "f" * 64
+
+
+@pytest.mark.parametrize(
+    ("part", "place", "help_"),
+    [
+        ("evaluation", "run/report/metrics.json", EVALUATE),
+        ("gate", f"gate-of-it/{GATE}", "python -m model.gate"),
+        ("audit", "audit/audit.json", "run model.audit"),
+    ],
+)
+def test_a_part_of_other_weights_is_refused_with_what_was_expected_and_came(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str, place: str, help_: str
+) -> None:
+    def change(values: dict[str, Any]) -> None:
+        name = "network_sha256" if part == "gate" else "weights_sha256"
+        values["rules" if part == "gate" else "details"][name] = OTHER
+
+    other = rewritten(run.folder / place, tmp_path / part / Path(place).name, change)
+    expected = load_model(run.folder / "run" / "model").weights_sha256
+
+    said = refused(run.words(tmp_path / "to", **{part: other.parent if part == "gate" else other}), capsys)
+
+    for words in (expected, OTHER, help_):
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("subset", "train"),
+        ("threshold", 0.123),
+        ("prevalence_assumed", 0.05),
+        ("data_sha256", OTHER),
+        ("config_sha256", OTHER),
+    ],
+)
+def test_an_evaluation_of_other_films_or_another_calibration_is_refused(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, value: object
+) -> None:
+    other = rewritten(
+        run.folder / "run" / "report" / "metrics.json", tmp_path / "metrics.json",
+        lambda values: values["details"].update({name: value}),
+    )  # fmt: skip
+
+    said = refused(run.words(tmp_path / "to", evaluation=other), capsys)
+
+    assert f"with {name} " in said
+    assert f"came {value}" in said
+    assert EVALUATE in said
+
+
+def test_an_altered_split_is_refused(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(run.folder / "run" / "model", tmp_path / "model")
+    (tmp_path / "model" / SPLIT).write_bytes(b"another")
+
+    said = refused(run.words(tmp_path / "to", model=tmp_path / "model"), capsys)
+
+    assert "expected the split that made the model" in said
+
+
+def test_altered_weights_and_an_altered_gate_are_refused(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part, origin, name in (("model", "run/model", WEIGHTS), ("gate", "gate-of-it", GATE_WEIGHTS)):
+        shutil.copytree(run.folder / origin, tmp_path / part)
+        data = bytearray((tmp_path / part / name).read_bytes())
+        data[-1] ^= 1
+        (tmp_path / part / name).write_bytes(data)
+
+        assert "the file was altered" in refused(
+            run.words(tmp_path / "to", **{part: tmp_path / part}), capsys
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "came"),
+    [
+        ("{", "expected figures by name and details"),
+        ("{}", "expected figures by name and details"),
+        ('{"details": {}, "ece": {"value": 1}}', "came ['ece'] without some of them"),
+        ('{"details": 3}', "came no details"),
+    ],
+)
+def test_a_file_that_is_no_list_of_figures_is_refused(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, came: str
+) -> None:
+    (tmp_path / "figures.json").write_text(text)
+
+    said = refused(run.words(tmp_path / "to", figures=tmp_path / "figures.json"), capsys)
+
+    assert came in said
+    assert REPRODUCE in said
+
+
+def test_two_figures_of_one_name_are_refused(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = rewritten(
+        run.folder / "figures.json", tmp_path / "figures.json",
+        lambda values: values.update(roc_auc=values["within_cohen_auc"]),
+    )  # fmt: skip
+
+    said = refused(run.words(tmp_path / "to", figures=figures), capsys)
+
+    assert "expected each figure from one file, came another roc_auc with the studies" in said
+
+
+def test_what_is_missing_is_named(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("model", "evaluation", "gate", "audit", "figures"):
+        assert "nowhere" in refused(run.words(tmp_path / "to", **{part: tmp_path / "nowhere"}), capsys)
+
+
+def test_a_release_larger_than_its_limit_is_not_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ship, "LARGEST", 100_000)
+
+    said = refused(run.words(tmp_path / "to"), capsys)
+
+    assert "expected at most 0 MB in all" in said
+    assert "release a smaller network" in said
+
+
+def test_what_lies_in_the_folder_already_counts(tmp_path: Path) -> None:
+    (tmp_path / "left over").write_bytes(bytes(20_000_000))
+
+    with pytest.raises(ValueError, match=r"came 31\.0 MB, of which weights has 11\.0 MB"):
+        ship.write_release(tmp_path, {"weights": bytes(11_000_000)})
+
+    assert ship.write_release(tmp_path, {"left over": bytes(10)}) == 10
+
+
+def test_the_shipped_folder_was_left_alone() -> None:
+    """These tests write elsewhere: a mistake here would replace the model that is served."""
+    assert load_model(RELEASE).config.name == "cxr-covid"
