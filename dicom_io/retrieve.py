@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from pydicom.dataset import Dataset
 from pynetdicom import evt
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
@@ -17,6 +18,7 @@ from dicom_io.association import EXPLICIT_LE, IMPLICIT_LE, Target, associate
 from dicom_io.errors import DestinationError
 from dicom_io.headers import is_valid_uid
 from dicom_io.negotiation import ACCEPTED_TRANSFER_SYNTAXES
+from dicom_io.part10 import MAX_FILE_BYTES
 from dicom_io.scp import StoreStatus
 from dicom_io.scu import PENDING
 
@@ -108,6 +110,36 @@ class StudySource(Protocol):
         """Fetch one after the other: None for each that was taken, else what went wrong."""
 
 
+def only_of(accession_number: str, matches: Sequence[tuple[str, Study]], name: str) -> list[Study]:
+    """Return the studies of that accession number; a careless peer lists others, too.
+
+    Parameters
+    ----------
+    accession_number : str
+        The one that was asked for.
+    matches : Sequence[tuple[str, Study]]
+        What was answered: the accession number of each study, which every peer must return (PS3.4 table
+        C.6-5, PS3.18 table 10.6.3-3), and the study.
+    name : str
+        How messages call the peer.
+
+    Raises
+    ------
+    DestinationError
+        None is of that number, and of some the number was not told: the peer did not look for it.
+    """
+    studies = [
+        study
+        for number, study in matches
+        if number == accession_number and is_valid_uid(study.study_instance_uid)
+    ]
+    if not studies and any(not number for number, _ in matches):
+        raise DestinationError(
+            f"{name}: expected studies with their accession number, came some without: it ignores the key"
+        )
+    return studies
+
+
 @dataclass(frozen=True)
 class DimseSource:
     """A PACS that is asked by C-FIND, in the Study Root model.
@@ -123,23 +155,27 @@ class DimseSource:
         """Studies of that accession number; others that a careless peer lists are left out."""
         query = _query("STUDY", AccessionNumber=accession_number, StudyInstanceUID="")
         query.StudyDate = query.ModalitiesInStudy = query.NumberOfStudyRelatedInstances = ""
-        return [
-            Study(
-                _text(found, "StudyInstanceUID"),
-                _text(found, "StudyDate"),
-                _text(found, "ModalitiesInStudy"),
-                _text(found, "NumberOfStudyRelatedInstances"),
+        matches = [
+            (
+                _text(found, "AccessionNumber"),
+                Study(
+                    _text(found, "StudyInstanceUID"),
+                    _text(found, "StudyDate"),
+                    _text(found, "ModalitiesInStudy"),
+                    _text(found, "NumberOfStudyRelatedInstances"),
+                ),
             )
             for found in self._find([query])
-            if _text(found, "AccessionNumber") in ("", accession_number)
-            and is_valid_uid(_text(found, "StudyInstanceUID"))
         ]
+        return only_of(accession_number, matches, self.target.name)
 
     def instances(self, study_instance_uid: str) -> list[Instance]:
         """Instances of that study, series by series, as the hierarchy wants it (PS3.4 section C.4.1.3.1)."""
         query = _query("SERIES", StudyInstanceUID=study_instance_uid, SeriesInstanceUID="", Modality="")
         series = {
-            _text(found, "SeriesInstanceUID"): _text(found, "Modality") for found in self._find([query])
+            _text(found, "SeriesInstanceUID"): _text(found, "Modality")
+            for found in self._find([query])
+            if _text(found, "StudyInstanceUID") in ("", study_instance_uid)
         }
         queries = [
             _query(
@@ -161,7 +197,9 @@ class DimseSource:
                 series[_text(found, "SeriesInstanceUID")],
             )
             for found in (self._find(queries) if queries else [])
-            if is_valid_uid(_text(found, "SOPInstanceUID")) and _text(found, "SeriesInstanceUID") in series
+            if is_valid_uid(_text(found, "SOPInstanceUID"))
+            and _text(found, "SeriesInstanceUID") in series
+            and _text(found, "StudyInstanceUID") in ("", study_instance_uid)
         ]
 
     def fetch(self, instances: Sequence[Instance], take: Take) -> Iterator[str | None]:
@@ -209,13 +247,17 @@ class DimseSource:
         offered = [(uid, syntax) for uid in classes for syntax in ACCEPTED_TRANSFER_SYNTAXES]
         contexts = [(GET, EXPLICIT_LE), (GET, IMPLICIT_LE), *offered][:MAX_CONTEXTS]
         inbox = _Inbox(take)
-        handlers = [(evt.EVT_C_STORE, inbox.store)]
+        handlers = [(evt.EVT_C_STORE, inbox.store), (evt.EVT_PDU_RECV, inbox.count)]
         with associate(self.target, contexts, as_scp=classes, handlers=handlers) as association:
             _need(self.target, association, GET, "C-GET (Study Root)")
             for instance in instances:
+                if inbox.trouble:
+                    yield "not asked for: the one before was cut off"
+                    continue
                 inbox.expect(instance.sop_instance_uid)
                 trouble = _outcome(association, association.send_c_get, _identifier(instance), GET)
-                yield None if inbox.taken else (trouble or "the source says that it sent it, it did not come")
+                trouble = inbox.trouble or trouble or "the source says that it sent it, it did not come"
+                yield None if inbox.taken else trouble
 
     def _move(self, instances: Sequence[Instance]) -> Iterator[str | None]:
         with associate(self.target, [(MOVE, EXPLICIT_LE), (MOVE, IMPLICIT_LE)]) as association:
@@ -231,10 +273,22 @@ class _Inbox:
     def __init__(self, take: Take) -> None:
         self._take = take
         self._expected = ""
+        self._came_bytes = 0
         self.taken = False
+        self.trouble = ""
+        """Why we hung up, if we did."""
 
     def expect(self, sop_instance_uid: str) -> None:
         self._expected, self.taken = sop_instance_uid, False
+        self._came_bytes = 0
+
+    def count(self, event: Any) -> None:
+        """Hang up when more comes than one object may have: pynetdicom would keep it all in memory."""
+        if isinstance(event.pdu, P_DATA_TF):
+            self._came_bytes += len(event.pdu)
+        if self._came_bytes > MAX_FILE_BYTES and not self.trouble:
+            self.trouble = f"expected at most {MAX_FILE_BYTES} bytes, more came and was cut off"
+            event.assoc.dul.socket.close()
 
     def store(self, event: Any) -> int:
         """Answer 0x0000 (kept), 0x0117 (not what was asked for) or 0xA700 (our own trouble)."""

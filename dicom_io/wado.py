@@ -8,7 +8,7 @@ from dicom_io.dicomweb import media_type_of, text_of
 from dicom_io.errors import DestinationError, NotDicom
 from dicom_io.headers import is_valid_uid
 from dicom_io.part10 import read_file_meta
-from dicom_io.retrieve import MAX_MATCHES, Fetched, Instance, Study, Take
+from dicom_io.retrieve import MAX_MATCHES, Fetched, Instance, Study, Take, only_of
 from dicom_io.webclient import Exchange, WebTarget, exchange
 
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -31,17 +31,19 @@ class WebSource:
             "fields": ["NumberOfStudyRelatedInstances", "ModalitiesInStudy"],
         }
         with exchange(self.target) as web:
-            return [
-                Study(
-                    text_of(found, "StudyInstanceUID"),
-                    text_of(found, "StudyDate"),
-                    text_of(found, "ModalitiesInStudy"),
-                    text_of(found, "NumberOfStudyRelatedInstances"),
+            matches = [
+                (
+                    text_of(found, "AccessionNumber"),
+                    Study(
+                        text_of(found, "StudyInstanceUID"),
+                        text_of(found, "StudyDate"),
+                        text_of(found, "ModalitiesInStudy"),
+                        text_of(found, "NumberOfStudyRelatedInstances"),
+                    ),
                 )
                 for found in self._bounded(web.client.search_for_studies(**wanted))
-                if text_of(found, "AccessionNumber") in ("", accession_number)
-                and is_valid_uid(text_of(found, "StudyInstanceUID"))
             ]
+            return only_of(accession_number, matches, self.target.name)
 
     def instances(self, study_instance_uid: str) -> list[Instance]:
         """Instances of that study."""
@@ -57,6 +59,7 @@ class WebSource:
                 for found in self._bounded(web.client.search_for_instances(study_instance_uid))
                 if is_valid_uid(text_of(found, "SOPInstanceUID"))
                 and is_valid_uid(text_of(found, "SeriesInstanceUID"))
+                and text_of(found, "StudyInstanceUID") in ("", study_instance_uid)
             ]
 
     def fetch(self, instances: Sequence[Instance], take: Take) -> Iterator[str | None]:

@@ -3,6 +3,9 @@
 import sqlite3
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,9 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pynetdicom import AE, evt
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu import P_DATA_TF
 from scripted_pacs import end_server
 from scripted_web import ScriptedWeb
 
@@ -257,14 +263,43 @@ def test_nobody_there_is_said_in_words(command_line: CommandLine) -> None:
 def test_a_server_that_ignores_the_accession_number_yields_nothing_of_other_patients() -> None:
     studies = b"""[{"0020000D": {"vr": "UI", "Value": ["1.2"]}, "00080050": {"vr": "SH", "Value": ["B"]}},
                   {"0020000D": {"vr": "UI", "Value": ["1.3"]}, "00080050": {"vr": "SH", "Value": ["A"]}},
-                  {"0020000D": {"vr": "UI", "Value": ["no UID"]}}]"""
+                  {"0020000D": {"vr": "UI", "Value": ["1.4"]}},
+                  {"0020000D": {"vr": "UI", "Value": ["?"]}, "00080050": {"vr": "SH", "Value": ["A"]}}]"""
     with ScriptedWeb.running(body=studies) as web:
         assert [s.study_instance_uid for s in WebSource(WebTarget(web.url)).studies("A")] == ["1.3"]
 
 
-def test_a_pacs_that_ignores_the_accession_number_yields_nothing_of_other_patients() -> None:
+def test_a_server_that_lists_another_study_yields_nothing_of_it() -> None:
+    instances = b"""[{"0020000D": {"vr": "UI", "Value": ["%s"]}, "0020000E": {"vr": "UI", "Value": ["1.2.1"]},
+                      "00080018": {"vr": "UI", "Value": ["1.2.1.1"]}}]"""
+    for study, count in ((b"1.2", 1), (b"1.3", 0)):
+        with ScriptedWeb.running(body=instances % study) as web:
+            assert len(WebSource(WebTarget(web.url)).instances("1.2")) == count
+
+
+@pytest.mark.parametrize(
+    ("told", "taken"), [([("1.2", "B"), ("1.3", "A"), ("1.4", ""), ("no UID", "A")], ["1.3"]), ([], [])]
+)
+def test_a_pacs_that_ignores_the_accession_number_yields_nothing_of_other_patients(
+    told: list[tuple[str, str]], taken: list[str]
+) -> None:
+    with finding(told) as target:
+        studies = DimseSource(target).studies("A")
+    assert [study.study_instance_uid for study in studies] == taken
+
+
+def test_a_pacs_that_does_not_say_the_accession_number_is_not_believed() -> None:
+    told = [("1.2", ""), ("1.3", "B")]
+    with finding(told) as target, pytest.raises(DestinationError, match="ignores the key"):
+        DimseSource(target).studies("A")
+
+
+@contextmanager
+def finding(told: list[tuple[str, str]]) -> Iterator[Target]:
+    """A PACS that answers every question with these studies and accession numbers."""
+
     def find(event: Any) -> Iterator[tuple[int, Dataset | None]]:
-        for study, accession in (("1.2", "B"), ("1.3", "A"), ("no UID", "A")):
+        for study, accession in told:
             answer = Dataset()
             answer.QueryRetrieveLevel = "STUDY"
             answer.add_new("StudyInstanceUID", "UI", study)
@@ -276,10 +311,9 @@ def test_a_pacs_that_ignores_the_accession_number_yields_nothing_of_other_patien
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, find)])
     port = int(server.server_address[1])  # type: ignore[union-attr]
     try:
-        studies = DimseSource(Target("PACS", "127.0.0.1", port, "CXRWORKER", 20)).studies("A")
+        yield Target("PACS", "127.0.0.1", port, "CXRWORKER", 20)
     finally:
         end_server(server.shutdown, port)  # type: ignore[union-attr]
-    assert [study.study_instance_uid for study in studies] == ["1.3"]
 
 
 def test_a_pacs_that_sends_another_instance_is_not_believed() -> None:
@@ -287,21 +321,64 @@ def test_a_pacs_that_sends_another_instance_is_not_believed() -> None:
         yield 1
         yield 0xFF00, FILMS["of another study"]
 
+    taken: list[Fetched] = []
+    with getting(send) as target:
+        asked = [Instance(STUDY, f"{STUDY}.1", uid_of("CR"), str(FILMS["CR"].SOPClassUID))]
+        (outcome,) = DimseSource(target).fetch(asked, lambda came: not taken.append(came))  # type: ignore[func-returns-value]
+    assert outcome is not None
+    assert not taken
+
+
+def test_an_object_without_end_is_cut_off_before_it_fills_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retrieve, "MAX_FILE_BYTES", 2**20)
+    sent = 0
+
+    def send(event: Any) -> Iterator[Any]:
+        nonlocal sent
+        yield 1
+        message = C_STORE_RQ()
+        request = C_STORE()
+        request.MessageID, request.Priority = 1, 2
+        request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = cr, uid_of("CR")
+        request.DataSet = BytesIO(bytes(2**20))
+        message.primitive_to_message(request)
+        context = next(c for c in event.assoc.accepted_contexts if c.abstract_syntax == cr)
+        begin = list(message.encode_msg(context.context_id, 16384))[:-1]
+        raw = event.assoc.dul.socket.socket
+        with suppress(OSError):
+            for fragment in chain(begin, repeat(begin[-1], 5_000)):
+                pdu = P_DATA_TF()
+                pdu.from_primitive(fragment)
+                raw.sendall(pdu.encode())
+                sent += 1
+        yield 0xFE00, None
+
+    cr = str(FILMS["CR"].SOPClassUID)
+    taken: list[Fetched] = []
+    with getting(send) as target:
+        asked = [Instance(STUDY, f"{STUDY}.1", uid_of("CR"), cr)] * 2
+        first, second = DimseSource(target).fetch(asked, lambda came: not taken.append(came))  # type: ignore[func-returns-value]
+    assert "1048576 bytes" in str(first)
+    assert "not asked for" in str(second)
+    assert not taken
+    assert sent < 5_000
+
+
+@contextmanager
+def getting(send: Callable[[Any], Iterator[Any]]) -> Iterator[Target]:
+    """A PACS that answers C-GET as told, and sends CR."""
     cr = str(FILMS["CR"].SOPClassUID)
     entity = AE()
     entity.add_supported_context(retrieve.GET)
     entity.add_supported_context(cr, scu_role=False, scp_role=True)
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_GET, send)])
     port = int(server.server_address[1])  # type: ignore[union-attr]
-    taken: list[Fetched] = []
     try:
-        source = DimseSource(Target("PACS", "127.0.0.1", port, "CXRWORKER", 20))
-        asked = [Instance(STUDY, f"{STUDY}.1", uid_of("CR"), cr)]
-        (outcome,) = source.fetch(asked, lambda came: not taken.append(came))  # type: ignore[func-returns-value]
+        yield Target("PACS", "127.0.0.1", port, "CXRWORKER", 20)
     finally:
         end_server(server.shutdown, port)  # type: ignore[union-attr]
-    assert outcome is not None
-    assert not taken
 
 
 def test_a_server_that_sends_another_instance_is_not_believed() -> None:
