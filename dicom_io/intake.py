@@ -31,6 +31,10 @@ INVALID_INSTANCE, CANNOT_UNDERSTAND = 0x0117, 0xC000
 """Answers to a request that pynetdicom would not answer (PS3.7 section 9.1.1.1.9)."""
 
 
+class TooLarge(ValueError):
+    """A data set beyond its bound; it may have no end."""
+
+
 class IncomingObject(BytesIO):
     """Takes a data set piece by piece, where pynetdicom collects it; that of a C-STORE goes into a file.
 
@@ -42,11 +46,14 @@ class IncomingObject(BytesIO):
         The one that brings the message; its accepted contexts tell the transfer syntax.
     folder : Path
         Where the file is made; its name is random.
+    max_bytes : int
+        Largest data set of a C-STORE.
     """
 
-    def __init__(self, message: DIMSEMessage, association: Any, folder: Path) -> None:
+    def __init__(self, message: DIMSEMessage, association: Any, folder: Path, max_bytes: int) -> None:
         super().__init__()
         self._message, self._association, self._folder = message, association, folder
+        self._max_bytes = max_bytes
         self._file: BufferedWriter | None = None
         self.trouble: OSError | None = None
         """Why the file could not be written; the rest of the data set was dropped."""
@@ -62,13 +69,16 @@ class IncomingObject(BytesIO):
 
         Raises
         ------
-        ValueError
-            The data set of another message than C-STORE is larger than any that this service sends.
+        TooLarge
+            The data set exceeds the largest that is taken, or of another message than C-STORE any that this
+            service sends.
         """
         self.size_bytes += len(piece)
-        if not isinstance(self._message, C_STORE_RQ):
-            if self.size_bytes > MAX_OTHER_BYTES:
-                raise ValueError(f"expected a data set of at most {MAX_OTHER_BYTES} bytes")
+        is_object = isinstance(self._message, C_STORE_RQ)
+        most = self._max_bytes if is_object else MAX_OTHER_BYTES
+        if self.size_bytes > most:
+            raise TooLarge(f"expected a data set of at most {most} bytes, more came and was cut off")
+        if not is_object:
             return super().write(piece)
         _drop_what_is_too_long(self._message)
         # What has no valid UIDs is refused when it is complete, and stored nowhere.
@@ -133,13 +143,18 @@ class Intake(DIMSEServiceProvider):
         Whose messages these are.
     folder : Path
         Where files are made.
+    max_bytes : int
+        Largest data set of a C-STORE; a sender whose data set goes on beyond it is hung up on.
     refused : Callable[[str, str], None]
         Told the reason and the words, for each request that is refused here.
     """
 
-    def __init__(self, association: Any, folder: Path, refused: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, association: Any, folder: Path, max_bytes: int, refused: Callable[[str, str], None]
+    ) -> None:
         super().__init__(association)
         self._folder = folder
+        self._max_bytes = max_bytes
         self._refused = refused
 
     def receive_primitive(self, primitive: Any) -> None:
@@ -147,13 +162,15 @@ class Intake(DIMSEServiceProvider):
         message = self.message
         if message is None:
             message = self.message = DIMSEMessage()
-            message.data_set = IncomingObject(message, self.assoc, self._folder)
+            message.data_set = IncomingObject(message, self.assoc, self._folder, self._max_bytes)
         incoming = message.data_set
         try:
             super().receive_primitive(primitive)
         except (*PARSE_FAILURES, StopIteration) as error:
-            log.warning("a message that cannot be decoded, association aborted: %s", type(error).__name__)
+            log.warning("a message that cannot be taken, association aborted: %s", type(error).__name__)
             self.discard()
+            if isinstance(error, TooLarge):
+                self._refused("too_large", str(error))
             # "Invalid PDU": pynetdicom answers with A-ABORT (PS3.8 table 9-10, AA-8).
             self.dul.event_queue.put("Evt19")
             return

@@ -67,6 +67,8 @@ class ListenerAddress:
     max_associations: int = 20
     max_pdu_bytes: int = 128 * 1024
     """Largest P-DATA-TF PDU that peers are asked to send (PS3.8 annex D.1)."""
+    max_object_bytes: int = 2**30
+    """Largest data set; an association whose data set goes on beyond it is aborted."""
     any_storage: bool = False
     """Whether every Storage SOP Class of the standard is negotiated."""
     tls: SSLContext | None = None
@@ -131,6 +133,7 @@ class StorageListener:
             evt_handlers=handlers,
             server_class=ListenerServer,
             incoming=self._incoming,
+            max_object_bytes=self._address.max_object_bytes,
             tls=self._address.tls,
             refused=lambda aet, host, reason, words: self._refused(Peer(aet, host), reason, words),
         )

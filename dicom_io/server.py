@@ -28,6 +28,8 @@ class ListenerServer(ThreadedAssociationServer):
     ----------
     incoming : Path
         Folder into which data sets are received.
+    max_object_bytes : int
+        Largest data set of a C-STORE.
     tls : ssl.SSLContext or None
         How the port speaks TLS; None for plain DICOM.
     refused : Callable[[str, str, str, str], None]
@@ -43,11 +45,13 @@ class ListenerServer(ThreadedAssociationServer):
         self,
         *arguments: Any,
         incoming: Path,
+        max_object_bytes: int,
         tls: ssl.SSLContext | None,
         refused: Callable[[str, str, str, str], None],
         **more: Any,
     ) -> None:
         self.incoming = incoming
+        self.max_object_bytes = max_object_bytes
         self._tls = tls
         self.refused = refused
         more["request_handler"] = _Connection
@@ -97,7 +101,7 @@ class _Connection(RequestHandler):
             peer = association.requestor
             self.server.refused(str(peer.ae_title).strip(), str(peer.address), reason, detail)
 
-        intake = Intake(association, self.server.incoming, refused)
+        intake = Intake(association, self.server.incoming, self.server.max_object_bytes, refused)
         association.dimse = intake
 
         def closed(_: Any) -> None:

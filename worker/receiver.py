@@ -60,6 +60,7 @@ class Receiver:
                 port=port.port,
                 max_associations=port.max_associations,
                 max_pdu_bytes=port.max_pdu_bytes,
+                max_object_bytes=port.max_object_mib * 2**20,
                 any_storage=port.accept_any_storage,
                 tls=tls_of(self._settings),
             ),

@@ -74,6 +74,8 @@ class Listener(_Frozen):
     """Associations served at once; more are rejected as transient."""
     max_pdu_bytes: int = Field(default=131_072, ge=4096, le=4_194_304)
     """Largest P-DATA-TF PDU that senders are asked to send."""
+    max_object_mib: int = Field(default=1024, ge=1, le=1_048_576)
+    """Largest object that is received, in MiB; the association of one that goes on beyond it is aborted."""
     accept_any_storage: bool = False
     """Whether every Storage SOP Class of the standard is taken; none but films are judged, and what is no
     film is refused as `sop_class`, its header kept."""

@@ -3,9 +3,10 @@
 import resource
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +30,9 @@ EXPLICIT_LE = "1.2.840.10008.1.2.1"
 UID = "1.2.826.0.1.3680043.10.1588.99.7"
 
 
+MAX_OBJECT_BYTES = 2 * 2**20
+
+
 @dataclass
 class Site:
     """A listener and a record of what it called back."""
@@ -45,7 +49,9 @@ class Site:
 
     def listener(self) -> StorageListener:
         return StorageListener(
-            ListenerAddress("CXRWORKER", "127.0.0.1", self.port, max_associations=4),
+            ListenerAddress(
+                "CXRWORKER", "127.0.0.1", self.port, max_associations=4, max_object_bytes=MAX_OBJECT_BYTES
+            ),
             self.incoming,
             admit=lambda peer: peer.aet == "STORESCU",
             store=self.store,
@@ -221,6 +227,31 @@ def test_a_message_that_is_no_film_may_not_fill_the_memory(
     send_fragments(association, message, fraction=0.9)
     wait_until(lambda: not association.is_established, "the association to end", timeout_s=10)
     assert site.echoes()
+
+
+def test_a_data_set_without_end_is_cut_off_and_leaves_no_file(site: Site) -> None:
+    association = site.associate((CR_STORAGE, EXPLICIT_LE))
+    message = C_STORE_RQ()
+    message.primitive_to_message(request(UID, data=bytes(MAX_OBJECT_BYTES)))
+    begin = list(message.encode_msg(association.accepted_contexts[0].context_id, 16384))[:-1]
+    sent, raw = 0, association.dul.socket.socket
+    with suppress(OSError):
+        for fragment in chain(begin, repeat(begin[-1], 20_000)):
+            pdu = P_DATA_TF()
+            pdu.from_primitive(fragment)
+            raw.sendall(pdu.encode())
+            sent += 1
+    assert len(begin) < sent < 20_000, "nobody hung up"
+    wait_until(lambda: not association.is_established, "the association to end", timeout_s=10)
+    wait_until(lambda: site.rejected, "the refusal to be told")
+    assert [reason for _, reason, _ in site.rejected] == ["too_large"]
+    assert (site.stored, list(site.incoming.iterdir())) == ([], [])
+    assert site.echoes()
+
+
+def test_an_object_of_the_largest_size_is_taken(site: Site) -> None:
+    assert store_raw(site, request(UID, data=bytes(MAX_OBJECT_BYTES))) == 0x0000
+    assert site.rejected == []
 
 
 def test_a_class_other_than_the_negotiated_one_is_answered_0117(site: Site) -> None:
