@@ -8,12 +8,12 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from model import folds, study_figures
-from model.config import DataConfig, to_dict
+from model.config import Config, DataConfig, to_dict
 from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.manifest import read_manifest
 from model.recorder import STATE
@@ -45,6 +45,11 @@ class Unit:
     def report(self) -> Path:
         """The folder of the evaluation, named so that a summary can tell it from others."""
         return self.folder / ("report" if self.fold is None else f"fold-{self.fold}")
+
+    @property
+    def shared(self) -> Path:
+        """The folder of what all runs of the study share."""
+        return self.folder if self.fold is None else self.folder.parent
 
     @property
     def done(self) -> bool:
@@ -100,7 +105,7 @@ def _belongs(study: Study, row: Mapping[str, str]) -> bool:
     return row.get("source", "") in study.sources and labelled
 
 
-def write_study(study: Study, network: str, manifest: Path, folder: Path, exclude: Path | None) -> None:
+def write_study(config: Config, study: Study, manifest: Path, folder: Path) -> None:
     """Write what all runs of a study share, its films, folds and configuration; it stays what it is.
 
     Raises
@@ -108,9 +113,6 @@ def write_study(study: Study, network: str, manifest: Path, folder: Path, exclud
     FileNotFoundError, ValueError
         If there is no manifest or no film for it, or the folder holds runs of another recipe.
     """
-    config = config_of(study, network)
-    left_out = read_exclusions(exclude) if exclude else {}
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, left_out_films=left_out))
     kept, values = folder / "config.json", to_dict(config)
     if kept.exists():
         if json.loads(kept.read_text()) != values:
@@ -132,7 +134,7 @@ def write_study(study: Study, network: str, manifest: Path, folder: Path, exclud
 
 def command_of(unit: Unit) -> list[str]:
     """Return the training command of a unit; a run that was broken off goes on."""
-    shared = unit.folder if unit.fold is None else unit.folder.parent
+    shared = unit.shared
     command = [
         "-m", "model.train", "--data", str(shared / "films.csv"), "--config", str(shared / "config.json"),
         "--out", str(unit.folder), "--report", str(unit.report), "--no-check",
@@ -144,7 +146,25 @@ def command_of(unit: Unit) -> list[str]:
     return command
 
 
-def carry_out(units: Sequence[Unit], manifest: Path, exclude: Path | None) -> None:
+@dataclass(frozen=True)
+class Given:
+    """What all runs are given."""
+
+    manifest: Path
+    """The whole manifest."""
+    exclude: Mapping[str, str] = field(default_factory=dict)
+    """Films to leave out, with the reason."""
+    quick: bool = False
+    """Two batches each: figures mean nothing."""
+
+    def config(self, unit: Unit) -> Config:
+        """Return the configuration of a unit."""
+        config = config_of(STUDIES[unit.study], unit.network, self.quick)
+        data = dataclasses.replace(config.data, left_out_films=dict(self.exclude))
+        return dataclasses.replace(config, data=data)
+
+
+def carry_out(units: Sequence[Unit], given: Given) -> None:
     """Run every unit whose evaluation is not there yet.
 
     Raises
@@ -153,11 +173,10 @@ def carry_out(units: Sequence[Unit], manifest: Path, exclude: Path | None) -> No
         As soon as a run ends with an error; what was finished stays.
     """
     for number, unit in enumerate(units, 1):
+        write_study(given.config(unit), STUDIES[unit.study], given.manifest, unit.shared)
         if unit.done:
             log.info("%d of %d: %s is there", number, len(units), unit.folder)
             continue
-        shared = unit.folder if unit.fold is None else unit.folder.parent
-        write_study(STUDIES[unit.study], unit.network, manifest, shared, exclude)
         command = command_of(unit)
         log.info("%d of %d: python %s", number, len(units), " ".join(command))
         ended = subprocess.run([sys.executable, *command], check=False)
@@ -204,6 +223,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--exclude", type=Path, metavar="FILE", help=EXCLUDE_HELP)
     parser.add_argument(
+        "--quick", action="store_true", help="two batches each, to see that all runs; figures mean nothing"
+    )
+    parser.add_argument(
         "--gather", action="store_true", help="train nothing, write figures.json of what is there"
     )
     return parser
@@ -216,7 +238,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
         if not options.gather:
-            carry_out(units_of(options.out, options.network, options.study), options.data, options.exclude)
+            excluded = read_exclusions(options.exclude) if options.exclude else {}
+            given = Given(options.data, excluded, options.quick)
+            carry_out(units_of(options.out, options.network, options.study), given)
         # Whatever else is finished belongs into the figures too.
         write_figures(options.out, units_of(options.out, list(RECIPES), list(STUDIES)))
     except (OSError, ValueError, StudyFailed) as error:

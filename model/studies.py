@@ -141,8 +141,10 @@ def heads_of(study: Study) -> Config:
     return {"binary": one_head, "three-class": three_class, "two-heads": two_heads}[study.heads]()
 
 
-def config_of(study: Study, name: str) -> Config:
+def config_of(study: Study, name: str, quick: bool = False) -> Config:
     """Return the whole config of a study with the network of that name.
+
+    A quick one has two batches in one epoch: it shows that everything runs, and its figures mean nothing.
 
     Raises
     ------
@@ -152,6 +154,7 @@ def config_of(study: Study, name: str) -> Config:
     if name not in RECIPES:
         raise ValueError(f"expected a network with a recipe ({', '.join(RECIPES)}), came {name!r}")
     recipe, base = RECIPES[name], heads_of(study)
+    schedule = recipe.benchmark if study.sources == BENCHMARK else recipe.families
     calibrates = tuple(source for source in ("radiography",) if source in study.held_out)
     data = replace(base.data, held_out_sources=study.held_out, calibration_sources=calibrates)
     return replace(
@@ -161,7 +164,7 @@ def config_of(study: Study, name: str) -> Config:
         data=data,
         network=recipe.network,
         transforms=recipe.transforms,
-        schedule=recipe.benchmark if study.sources == BENCHMARK else recipe.families,
+        schedule=replace(schedule, epochs=1, steps=2) if quick else schedule,
     )
 
 

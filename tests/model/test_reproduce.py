@@ -45,10 +45,14 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def write_study(name: str, network: str, manifest: Path, folder: Path) -> None:
+    reproduce.write_study(config_of(STUDIES[name], network), STUDIES[name], manifest, folder)
+
+
 def test_the_published_protocol_deals_films_and_the_other_patients(manifest: Path, tmp_path: Path) -> None:
     parted = {}
     for name in ("darkcovidnet-binary", "darkcovidnet-binary-grouped"):
-        reproduce.write_study(STUDIES[name], "darkcovidnet", manifest, tmp_path / name, None)
+        write_study(name, "darkcovidnet", manifest, tmp_path / name)
         films, fold_of = rows(tmp_path / name / "films.csv"), read_folds(tmp_path / name / "folds.csv")
         assert {film["label"] for film in films} == {"covid", "normal"}
         assert {film["source"] for film in films} == {"darkcovidnet"}
@@ -66,7 +70,7 @@ def test_the_published_protocol_deals_films_and_the_other_patients(manifest: Pat
 
 def test_within_cohen_folds_cohen_alone_and_trains_on_nih_too(manifest: Path, tmp_path: Path) -> None:
     folder = tmp_path / "within"
-    reproduce.write_study(STUDIES["within-cohen"], "efficientnet-lite0", manifest, folder, None)
+    write_study("within-cohen", "efficientnet-lite0", manifest, folder)
 
     assert {path.split("/")[0] for path in read_folds(folder / "folds.csv")} == {"cohen"}
     assert {film["source"] for film in rows(folder / "films.csv")} == {"cohen", "rsna"}
@@ -92,9 +96,9 @@ def test_a_network_without_a_recipe_is_refused_by_name() -> None:
 
 def test_runs_of_another_recipe_are_not_mixed_with_these(manifest: Path, tmp_path: Path) -> None:
     folder = tmp_path / "study"
-    reproduce.write_study(STUDIES["held-out-cohen"], "teaching-cnn", manifest, folder, None)
+    write_study("held-out-cohen", "teaching-cnn", manifest, folder)
     with pytest.raises(ValueError, match="another recipe"):
-        reproduce.write_study(STUDIES["held-out-cohen"], "densenet121", manifest, folder, None)
+        write_study("held-out-cohen", "densenet121", manifest, folder)
 
 
 def test_a_manifest_without_the_studys_films_says_so(
@@ -172,7 +176,7 @@ def test_a_series_trains_once_skips_what_is_there_and_gathers_it(
 ) -> None:
     asked = [
         "--data", str(manifest), "--out", str(tmp_path / "studies"), "--network", "teaching-cnn",
-        "--study", "held-out-cohen",
+        "--study", "held-out-cohen", "--quick",
     ]  # fmt: skip
     assert reproduce.main(asked) == 0
     folder = tmp_path / "studies" / "teaching-cnn" / "held-out-cohen"
