@@ -7,7 +7,18 @@ DEBIAN_PACKAGES := redis-server postgresql dcmtk dicom3tools orthanc orthanc-dic
 	default-jre-headless systemd chromium
 PROGRAMS := redis-server storescu dciodvfy dsrdump Orthanc odil java systemd-analyze chromium
 
+# A release: DATA is a manifest, PICTURES what the gate must refuse, OUT the folder of the runs, TO the release.
+OUT ?= release-run
+PICTURES ?= $(dir $(DATA))../gate
+TO ?= $(OUT)/release
+STUDIES ?=
+RUN := $(OUT)/run
+PARTS := $(RUN)/report/report.html $(OUT)/gate/gate.json $(OUT)/audit/audit.html
+SHIP = $(BIN)/python -m model.ship --model "$(RUN)/model" --evaluation "$(RUN)/report/metrics.json" \
+	--gate "$(OUT)/gate" --audit "$(OUT)/audit/audit.json" --to "$(TO)"
+
 .PHONY: help demo up test soak bench lint services install-demo install-dev
+.PHONY: release-model release-evaluation release-data
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +28,8 @@ help:
 	@echo 'make lint             the first three of them'
 	@echo 'make bench            every program in benchmarks/, ratios against peers in the same run'
 	@echo 'make soak             the tests that take minutes each, left out of make test'
+	@echo 'make release-model DATA=MANIFEST [OUT=DIR] [TO=DIR]       train, evaluate, gate, audit, ship what is there'
+	@echo 'make release-evaluation DATA=MANIFEST [OUT=DIR] [TO=DIR]  the other figures too; both go on where they were'
 
 demo: install-demo
 	$(BIN)/python -m worker.demo --data "$(DATA)"
@@ -40,6 +53,33 @@ bench: install-dev
 	@set -e; for file in benchmarks/*.py; do \
 		name=$$(basename $$file .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name; \
 	done
+
+# Each step is skipped where its last file exists and is newer than the step before.
+release-model: $(PARTS)
+	$(SHIP) --incomplete
+
+# The studies are many runs; the command itself skips those that are done.
+release-evaluation: $(PARTS)
+	$(BIN)/python -m model.reproduce --data "$(DATA)" --exclude model/exclusions.csv --out "$(OUT)/studies" $(STUDIES)
+	$(SHIP) --figures "$(OUT)/studies/figures.json"
+
+release-data:
+	@[ -f "$(DATA)" ] || { echo 'DATA=MANIFEST is needed, a manifest of films: see docs/data.md'; exit 2; }
+	@[ -d "$(PICTURES)" ] || { echo 'PICTURES=DIR is needed, a folder per kind of picture to refuse'; exit 2; }
+
+$(RUN)/model/split.csv.gz: | release-data install-dev
+	$(BIN)/python -m model.train --preset two-heads --data "$(DATA)" --exclude model/exclusions.csv \
+		--out "$(RUN)" $(if $(wildcard $(RUN)/state.pt),--resume)
+
+$(RUN)/report/report.html: $(RUN)/model/split.csv.gz
+	$(BIN)/python -m model.evaluate --model "$(RUN)/model" --data "$(DATA)" --out "$(RUN)/report"
+
+$(OUT)/gate/gate.json: $(RUN)/model/split.csv.gz
+	$(BIN)/python -m model.gate --model "$(RUN)/model" --data "$(DATA)" --gate "$(PICTURES)" \
+		--cache "$(OUT)/gate.npz" --out "$(OUT)/gate"
+
+$(OUT)/audit/audit.html: $(RUN)/model/split.csv.gz
+	$(BIN)/python -m model.audit --model "$(RUN)/model" --data "$(DATA)" --out "$(OUT)/audit"
 
 install-demo: .venv/.installed-demo
 install-dev: .venv/.installed-dev

@@ -4,13 +4,16 @@ import csv
 import dataclasses
 import json
 import re
+import shlex
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from parts import ROOT
 from PIL import Image
 
 from model import audit, evaluate, gate, phantom, ship
@@ -22,6 +25,7 @@ from model.sheets import SHEETS, cell
 from model.ship import METRICS
 from model.subsets import SPLIT
 from model.train import main as train
+from model.train_command import parser as train_parser
 
 HEADS = (
     HeadConfig(name="opacity", positive=("pneumonia",), negative=("normal",), sources=("rsna",)),
@@ -557,3 +561,70 @@ def test_what_lies_in_the_folder_already_counts(tmp_path: Path) -> None:
 def test_the_shipped_folder_was_left_alone() -> None:
     """These tests write elsewhere: a mistake here would replace the model that is served."""
     assert load_model(RELEASE).config.name == "cxr-covid"
+
+
+# How it is called
+
+
+def told_by_make(target: str, manifest: Path, out: Path) -> list[list[str]]:
+    """Return the words behind each ``python -m`` that a target of the Makefile would run."""
+    words = [f"DATA={manifest}", f"PICTURES={manifest.parent / 'pictures'}", f"OUT={out}"]
+    ran = subprocess.run(
+        ["make", "--no-print-directory", "-n", target, *words],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    lines = ran.stdout.replace("\\\n", " ").splitlines()
+    return [shlex.split(line.split(" -m model.", 1)[1]) for line in lines if " -m model." in line]
+
+
+def test_make_runs_every_step_with_options_that_the_commands_know(run: Run, tmp_path: Path) -> None:
+    model, *later = told_by_make("release-model", run.folder / "manifest.csv", tmp_path)
+
+    assert [words[0] for words in (model, *later)] == ["train", "evaluate", "gate", "audit", "ship"]
+    trained = train_parser().parse_args(model[1:])
+    assert (trained.preset, trained.out, trained.resume) == ("two-heads", tmp_path / "run", False)
+    evaluated, audited = (
+        evaluate.make_parser().parse_args(later[0][1:]),
+        audit.make_parser().parse_args(later[2][1:]),
+    )
+    options = ship.make_parser().parse_args(later[3][1:])
+    assert options.model == evaluated.model == audited.model == trained.out / "model"
+    assert options.evaluation == evaluated.out / METRICS
+    assert options.audit == audited.out / "audit.json"
+    assert str(options.gate) == later[1][later[1].index("--out") + 1]
+    assert options.incomplete
+    assert options.figures is None
+    assert options.to == tmp_path / "release"
+
+
+def test_make_goes_on_where_it_was(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.folder / "run", tmp_path / "run")
+    manifest = run.folder / "manifest.csv"
+
+    steps = told_by_make("release-evaluation", manifest, tmp_path)
+
+    assert [words[0] for words in steps] == ["gate", "audit", "reproduce", "ship"]
+    options = ship.make_parser().parse_args(steps[-1][1:])
+    assert not options.incomplete
+    assert str(options.figures.parent) == steps[2][steps[2].index("--out") + 1]
+
+    (tmp_path / "run" / "model" / SPLIT).unlink()
+    again = told_by_make("release-model", manifest, tmp_path)
+    assert again[0][0] == "train"
+    assert again[0][-1] == "--resume"
+
+
+def test_make_says_what_a_release_needs(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        ["make", "release-data", f"DATA={tmp_path / 'none.csv'}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode != 0
+    assert "DATA=MANIFEST is needed" in ran.stdout
