@@ -657,6 +657,20 @@ def test_rejections_are_counted_by_who_and_why(engine: Engine) -> None:
     }
 
 
+def test_a_host_that_invents_ae_titles_does_not_fill_the_table(engine: Engine) -> None:
+    most = ledger.MOST_TITLES_OF_A_HOST
+    with database.write(engine) as session:
+        for number in range(most + 30):
+            ledger.record_rejection(session, Peer(f"T{number}", "10.0.0.1"), "unknown_sender", "words")
+        ledger.record_rejection(session, Peer("T0", "10.0.0.1"), "unknown_sender", "words")
+        ledger.record_rejection(session, Peer("T0", "10.0.0.2"), "unknown_sender", "words")
+    with database.read(engine) as session:
+        rows = {(r.calling_aet, r.calling_host): r.count for r in ledger.rejections(session)}
+    assert len(rows) == most + 2
+    assert rows[ledger.FURTHER_TITLES, "10.0.0.1"] == 30
+    assert (rows["T0", "10.0.0.1"], rows["T0", "10.0.0.2"]) == (2, 1)
+
+
 def test_the_view_has_exactly_the_documented_columns(engine: Engine) -> None:
     with engine.connect() as connection:
         assert list(connection.execute(text("SELECT * FROM results")).keys()) == STABLE_COLUMNS

@@ -33,6 +33,11 @@ MOMENTS = frozenset({"since", "until"})
 DELIVERED_IN = frozenset({ImageState.ANALYSED, ImageState.REFUSED, ImageState.DEAD})
 """States of an image of which a delivery may have been given up."""
 
+MOST_TITLES_OF_A_HOST = 50
+"""Rows of turned away AE titles that one host gets for one reason."""
+FURTHER_TITLES = "further AE titles"
+"""Calling AE title of the row that counts all others; longer than any that can be called."""
+
 
 @dataclass(frozen=True)
 class Ledger:
@@ -155,26 +160,36 @@ def changed_identities(session: Session) -> Sequence[Image]:
 
 
 def record_rejection(session: Session, peer: Peer, reason: str, detail: str) -> None:
-    """Count one more that was turned away."""
+    """Count one more that was turned away; a host that invents AE titles gets no row for each."""
     # An AE title is text that a stranger chose.
     peer = Peer(printable(peer.aet, 16), printable(peer.host))
+    if _count_on(session, peer, reason, detail):
+        return
+    same = (Rejection.calling_host == peer.host, Rejection.reason == reason)
+    if session.scalar(select(func.count()).select_from(Rejection).where(*same)) >= MOST_TITLES_OF_A_HOST:
+        peer = Peer(FURTHER_TITLES, peer.host)
+        if _count_on(session, peer, reason, detail):
+            return
     moment = database.now(session)
-    key = (Rejection.calling_aet == peer.aet, Rejection.calling_host == peer.host, Rejection.reason == reason)
-    counted = session.execute(
-        update(Rejection).where(*key).values(count=Rejection.count + 1, last_at=moment, detail=detail)
-    )
-    if counted.rowcount == 0:  # type: ignore[attr-defined]
-        session.add(
-            Rejection(
-                calling_aet=peer.aet,
-                calling_host=peer.host,
-                reason=reason,
-                detail=detail,
-                count=1,
-                first_at=moment,
-                last_at=moment,
-            )
+    session.add(
+        Rejection(
+            calling_aet=peer.aet,
+            calling_host=peer.host,
+            reason=reason,
+            detail=detail,
+            count=1,
+            first_at=moment,
+            last_at=moment,
         )
+    )
+
+
+def _count_on(session: Session, peer: Peer, reason: str, detail: str) -> bool:
+    """Count one more in the row of this peer and reason; false when it has none yet."""
+    key = (Rejection.calling_aet == peer.aet, Rejection.calling_host == peer.host, Rejection.reason == reason)
+    values = {"count": Rejection.count + 1, "last_at": database.now(session), "detail": detail}
+    counted = session.execute(update(Rejection).where(*key).values(values))
+    return counted.rowcount > 0  # type: ignore[attr-defined, no-any-return]
 
 
 def retry(session: Session, image_id: int, *, actor: str) -> ImageState:
