@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from threading import Event, Thread
+from threading import BoundedSemaphore, Event, Thread
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -15,6 +15,7 @@ from dicom_io.association import EXPLICIT_LE, IMPLICIT_LE, Target, associate
 from dicom_io.errors import DestinationError, NotDicom
 from dicom_io.headers import is_valid_uid
 from dicom_io.part10 import PARSE_FAILURES
+from dicom_io.server import plain_host
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ ALL_COMMITTED, SOME_FAILED = 1, 2
 """Event Type ID (PS3.4 table J.3-2)."""
 RELEASE_GRACE_S = 1.0
 """A requester that wants the answer in another association has released this one by then."""
+MOST_REQUESTS_AT_ONCE = 32
+"""Requests that are looked up and answered at once; each waits in a thread of its own."""
 ANSWER_TRIES_AFTER_S = (0.0, 10.0, 60.0)
 """When an answer in an association of its own is tried."""
 
@@ -56,6 +59,8 @@ class CommitmentStatus(IntEnum):
     """Another action than "Request Storage Commitment"."""
     NOT_AUTHORISED = 0x0124
     """We commit to nothing: storage commitment is not switched on."""
+    RESOURCE_LIMITATION = 0x0213
+    """Too many requests wait for their answer: send it again later."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +169,7 @@ class CommitmentService:
         self._answered = answered
         self._address_of = address_of
         self._stopped = Event()
+        self._room = BoundedSemaphore(MOST_REQUESTS_AT_ONCE)
 
     @staticmethod
     def support(entity: AE) -> None:
@@ -190,9 +196,12 @@ class CommitmentService:
         except (NotDicom, *PARSE_FAILURES) as error:
             log.warning("storage commitment: a request makes no sense: %s", type(error).__name__)
             return CommitmentStatus.INVALID_ARGUMENT, None
+        if not self._room.acquire(blocking=False):
+            log.warning("storage commitment: a request is not taken, %d are open", MOST_REQUESTS_AT_ONCE)
+            return CommitmentStatus.RESOURCE_LIMITATION, None
         log.info("storage commitment: asked for %d instances", len(references))
         asking = (event.assoc, self._assess, transaction_uid, references)
-        Thread(target=self._answer, args=asking, name="commitment", daemon=True).start()
+        Thread(target=self._answer_and_make_room, args=asking, name="commitment", daemon=True).start()
         return CommitmentStatus.SUCCESS, None
 
     def _on_answer(self, event: Any) -> tuple[int, Dataset | None]:
@@ -204,6 +213,12 @@ class CommitmentService:
             return CommitmentStatus.INVALID_ARGUMENT, None
         taken = self._answered(answer)
         return (CommitmentStatus.SUCCESS if taken else CommitmentStatus.PROCESSING_FAILURE), None
+
+    def _answer_and_make_room(self, *asking: Any) -> None:
+        try:
+            self._answer(*asking)
+        finally:
+            self._room.release()
 
     def _answer(
         self,
@@ -221,7 +236,10 @@ class CommitmentService:
         )
         if not _is_released(association) and _report(association, answer):
             return
-        aet, host = str(association.requestor.ae_title).strip(), str(association.requestor.address)
+        aet, host = (
+            str(association.requestor.ae_title).strip(),
+            plain_host(str(association.requestor.address)),
+        )
         target = self._address_of(aet, host)
         if target is None:
             log.warning("storage commitment: no answer to %s: its [[sender]] has no port", host)

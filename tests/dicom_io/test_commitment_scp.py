@@ -42,7 +42,7 @@ class Site:
         self.taken = True
         self.address: Target | None = None
         self.service = CommitmentService(
-            assess=REASONS.get, answered=self._answered, address_of=lambda aet, host: self.address
+            assess=self._assess, answered=self._answered, address_of=lambda aet, host: self.address
         )
         self.listener = StorageListener(
             ListenerAddress("CXRWORKER", "127.0.0.1", self.port),
@@ -55,6 +55,13 @@ class Site:
         self.reports: list[tuple[str, int, Dataset]] = []
         """What the requester was told: where, event type, event information."""
         self.reported = Event()
+        self.go_on = Event()
+        """While it is not set, nothing is looked up."""
+        self.go_on.set()
+
+    def _assess(self, reference: Reference) -> FailureReason | None:
+        self.go_on.wait(60)
+        return REASONS.get(reference)
 
     def _answered(self, answer: CommitmentAnswer) -> bool:
         self.answers.append(answer)
@@ -174,6 +181,25 @@ def test_an_answer_that_is_not_taken_is_tried_again_and_then_given_up(
     finally:
         end_server(server.shutdown, site.requester_port)
     assert [where for where, _, _ in site.reports] == ["new", "new"]
+
+
+def test_no_more_requests_are_taken_than_can_be_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commitment_scp, "MOST_REQUESTS_AT_ONCE", 2)
+    site = Site(tmp_path)
+    site.go_on.clear()
+    site.listener.start()
+    association = site.associate(site.report_handler("same"))
+    uids = [f"1.2.3.4.{number}" for number in range(4)]
+    statuses = [ask(association, action(HELD, transaction_uid=uid)) for uid in uids[:3]]
+    site.go_on.set()
+    wait_until(lambda: len(site.reports) == 2, "both answers")
+    statuses.append(ask(association, action(HELD, transaction_uid=uids[3])))
+    wait_until(lambda: len(site.reports) == 3, "the third answer")
+    association.release()
+    end_server(site.listener.stop, site.port)
+    assert statuses == [0x0000, 0x0000, 0x0213, 0x0000]
 
 
 def test_a_requester_that_has_left_and_whose_port_nobody_told_is_named(
