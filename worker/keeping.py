@@ -82,14 +82,16 @@ class Keeper:
         settings = self._settings
         for sender in settings.sender:
             if sender.aet == aet and sender.host in (None, host) and sender.port is not None:
+                files = tls_files(settings) if sender.tls else None
                 return Target(
                     aet=aet,
                     host=sender.host or host,
                     port=sender.port,
                     calling_aet=settings.listener.aet,
                     timeout_s=settings.network_timeout_s,
-                    tls=tls_files(settings) if sender.tls else None,
-                    check_hostname=False,
+                    tls=files,
+                    # The authorities of the system vouch for anybody; those in `ca` for our peers alone.
+                    check_hostname=files is not None and files.ca is None,
                 )
         return None
 

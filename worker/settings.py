@@ -95,7 +95,8 @@ class Sender(_Frozen):
     port: Port | None = None
     """Where it listens for the answer to its request for Storage Commitment, if not on that association."""
     tls: bool = False
-    """Whether it is to be called there over TLS, with the listener's own certificate and authorities."""
+    """Whether it is to be called there over TLS, with the listener's own certificate and authorities; where
+    the listener names no `ca`, its certificate must be of an authority of the system and name its host."""
 
 
 class DestinationTls(_Frozen):

@@ -14,7 +14,7 @@ from dicom_io.headers import OWN_MANUFACTURER
 from dicom_io.spool import Folder
 from worker import database
 from worker.keeping import Keeper
-from worker.settings import Listener, Sender, Settings
+from worker.settings import Listener, ListenerTls, Sender, Settings
 from worker.tables import Commitment, Image
 
 CR_STORAGE = "1.2.840.10008.5.1.4.1.1.1"
@@ -147,6 +147,17 @@ def test_a_requester_is_answered_where_its_sender_says(make: Callable[..., Keepe
     assert (anywhere.host, anywhere.port) == ("10.0.0.7", 11113)
     assert keeper.address_of("CR1", "10.0.0.2") is None
     assert keeper.address_of("CT1", "10.0.0.1") is None
+
+
+@pytest.mark.parametrize(("ca", "named"), [(None, True), (Path("ca.pem"), False)])
+def test_without_authorities_of_our_own_a_requester_must_be_named_by_its_certificate(
+    make: Callable[..., Keeper], ca: Path | None, named: bool
+) -> None:
+    tls = ListenerTls(certificate=Path("a.pem"), ca=ca, require_client_certificate=ca is not None)
+    sender = (Sender(aet="CR1", host="10.0.0.1", port=104, tls=True),)
+    target = make(listener=Listener(tls=tls), sender=sender).address_of("CR1", "10.0.0.1")
+    assert target is not None
+    assert target.check_hostname is named
 
 
 def test_commitment_is_off_unless_switched_on(make: Callable[..., Keeper]) -> None:
