@@ -135,6 +135,25 @@ def test_our_own_commands_reach_our_port_over_tls(
     assert rejections == []
 
 
+@pytest.mark.parametrize(
+    ("host", "sender"),
+    [("::1", Sender(aet="CR1", host="10.0.0.1")), ("::", Sender(aet="CR1", host="127.0.0.1"))],
+)
+def test_a_port_of_ipv6_is_seen_to_be_open(
+    tmp_path: Path, sqlite_engine: Engine, host: str, sender: Sender
+) -> None:
+    """On `::1` nobody is admitted from here, so that the port is tried; on `::` an IPv4 host is known."""
+    made = Settings(data=tmp_path, listener=Listener(host=host, port=free_port()), sender=(sender,))
+    listener = Receiver(made, sqlite_engine, lambda: None).listener()
+    listener.start()
+    try:
+        found = status.collect(Context(made, sqlite_engine))
+    finally:
+        end_server(listener.stop, made.listener.port)
+    assert found["listener"]["answers"] is True
+    assert found["rejections"] == []
+
+
 def test_asking_for_client_certificates_takes_authorities(tmp_path: Path) -> None:
     files = Authority.made_in(tmp_path / "hospital").certify("listener")
     assert files.certificate is not None

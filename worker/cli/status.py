@@ -154,6 +154,8 @@ def _listener_answers(settings: Settings) -> bool:
     # With TLS our own certificate may not do for a client.
     if admitted is not None and port.tls is None:
         return False
-    with socket.socket() as probe:
-        probe.settimeout(3)
-        return probe.connect_ex((port.host, port.port)) == 0
+    try:
+        socket.create_connection((port.host, port.port), timeout=3).close()
+    except OSError:
+        return False
+    return True
