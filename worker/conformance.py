@@ -22,8 +22,8 @@ from dicom_io.commitment import FAILURE_TABLE
 from dicom_io.commitment_scp import CommitmentStatus, FailureReason
 from dicom_io.findings import Device
 from dicom_io.negotiation import ACCEPTED_SOP_CLASSES, ACCEPTED_TRANSFER_SYNTAXES
-from dicom_io.phantom import build_test_objects
-from dicom_io.profiles import CHAIN, REPORT_SOP_CLASS
+from dicom_io.phantom import build_optional_objects, build_test_objects
+from dicom_io.profiles import CHAIN, REPORT_SOP_CLASS, Profile
 from dicom_io.scp import ListenerAddress, StoreStatus
 from dicom_io.tls import CIPHERS_OF_TLS_1_2
 from dicom_io.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -184,8 +184,9 @@ def _codes() -> list[tuple[str, Code]]:
     return list(found.values())
 
 
-def _attributes(kind: str) -> str:
-    objects = build_test_objects(Device("node", "version"), datetime(2024, 1, 1, tzinfo=UTC))
+def _attributes(kind: str, profile: Profile = CHAIN[0]) -> str:
+    who = Device("node", "version"), datetime(2024, 1, 1, tzinfo=UTC)
+    objects = (*build_test_objects(*who, profile), *build_optional_objects(*who))
     encoded = next(test.encoded for test in objects if test.kind == kind)
     rows = (
         (f"({e.tag.group:04X},{e.tag.element:04X})", e.keyword, dictionary_VR(e.tag))
@@ -240,7 +241,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "own-codes": _own_codes,
     "standard-codes": _standard_codes,
     "report-attributes": lambda: _attributes("sr"),
+    "text-attributes": lambda: _attributes("sr", Profile.BASIC_TEXT),
     "capture-attributes": lambda: _attributes("sc"),
+    "summary-attributes": lambda: _attributes("summary"),
+    "annotation-attributes": lambda: _attributes("annotation"),
     "tls": _tls,
     "settings": _settings,
 }
