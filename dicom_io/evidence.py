@@ -287,9 +287,7 @@ def _put_identity(headers: Dataset, reader: _Reader) -> None:
             _put(headers, keyword, value)
     for keyword in ("PatientID", "IssuerOfPatientID"):
         if reader.values(keyword) and not headers.get(keyword):
-            raise InvalidResult(
-                f"{keyword} of {headers.SOPInstanceUID}: expected one value of 1-64 printable characters"
-            )
+            raise InvalidResult(f"{keyword} of the film: expected one value of 1-64 printable characters")
     for keyword, needed in SEQUENCES.items():
         if items := _clean_items(reader, keyword, needed):
             _put(headers, keyword, items)

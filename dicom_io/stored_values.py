@@ -86,9 +86,8 @@ def _native(dataset: Dataset, pixel_format: PixelFormat) -> StoredValues:
     try:
         array, properties = decoder.as_array(dataset, index=0, **options)
     except (ValueError, TypeError, AttributeError) as error:
-        raise UnreadablePixels(
-            f"expected {expected} bytes of Pixel Data for one frame, came {came}"
-        ) from error
+        trouble = f"came {came}" if came < expected else "its description is contradictory"
+        raise UnreadablePixels(f"expected {expected} bytes of Pixel Data for one frame, {trouble}") from error
     return StoredValues(
         _as_header_says(array, pixel_format), str(properties["photometric_interpretation"]).strip().upper()
     )

@@ -385,6 +385,11 @@ def test_a_header_that_does_not_fit_is_unreadable(attributes: dict[str, Any]) ->
         read_pixels(build_film(**attributes))
 
 
+def test_as_many_bytes_as_expected_are_not_told_to_be_the_trouble() -> None:
+    with pytest.raises(UnreadablePixels, match="its description is contradictory"):
+        read_pixels(build_film(PixelRepresentation=5))
+
+
 def test_a_film_without_transfer_syntax_is_unreadable() -> None:
     film = build_film()
     del film.file_meta.TransferSyntaxUID
