@@ -172,6 +172,18 @@ def test_the_capture_is_as_square_as_it_looks() -> None:
     assert vertical * lay_out(256, 224, 2.0).film_rows == pytest.approx(0.3 * 256)
 
 
+@pytest.mark.parametrize("ratio", [[3, 2], [1, 4], [1, 1]])
+def test_a_capture_drawn_in_square_pixels_does_not_say_that_they_are_not(ratio: list[int]) -> None:
+    """The film's ratio carried over would stretch the picture a second time (PS3.3 C.7.6.3.1.7)."""
+    film = build_film(ImagerPixelSpacing=None, PixelAspectRatio=ratio)
+    capture = build_capture(film, phantom_HW(), spot_HW(), POSITIVE)
+    assert "PixelAspectRatio" not in capture
+    layout = lay_out(*phantom_HW().shape, ratio[0] / ratio[1])
+    film_HW3 = _film_part(capture.pixel_array, layout).astype(int)
+    y, x = np.argwhere(np.ptp(film_HW3, axis=-1) > 60).mean(axis=0) / film_HW3.shape[:2]
+    assert (y, x) == pytest.approx((0.65, 0.3), abs=0.06), "the map is where it was"
+
+
 def test_no_name_and_no_id_is_on_the_picture() -> None:
     one = build_capture(build_film(), phantom_HW(), spot_HW(), POSITIVE)
     other = build_film(PatientName="Other^Name", PatientID="X-1", AccessionNumber="2", StudyID="3")
