@@ -8,7 +8,7 @@ DEBIAN_PACKAGES := redis-server postgresql dcmtk dicom3tools orthanc orthanc-dic
 PROGRAMS := redis-server storescu dciodvfy dsrdump Orthanc odil java systemd-analyze chromium
 
 # A release: DATA is a manifest, PICTURES what the gate must refuse, OUT the folder of the runs, TO the release.
-OUT ?= release-run
+OUT ?= runs/release
 PICTURES ?= $(dir $(DATA))../gate
 TO ?= $(OUT)/release
 STUDIES ?=

@@ -17,11 +17,11 @@ from parts import ROOT
 from PIL import Image
 
 from model import audit, evaluate, gate, phantom, ship
-from model.checkpoint import CONFIG, RELEASE, WEIGHTS, load_model
+from model.checkpoint import CONFIG, RELEASE, WEIGHTS, Model, load_model
 from model.config import Config, DataConfig, HeadConfig, to_dict
 from model.gate import GATE, GATE_WEIGHTS, load_gate
 from model.release_figures import EVALUATE, REPRODUCE, REQUIRED
-from model.sheets import SHEETS, cell
+from model.sheets import SHEETS, cell, data_sources
 from model.ship import METRICS
 from model.subsets import SPLIT
 from model.train import main as train
@@ -280,6 +280,8 @@ def test_the_card_says_what_it_is_for_how_it_was_made_and_what_it_cannot_do(run:
     assert "## Not run" not in card
     assert "| darkcovidnet | not run |" in card
     assert "nothing is guaranteed" in card
+    # Films of the other subsets were not left out of the study.
+    assert "Left out: view L 24, age group child 24.\n" in card
 
 
 def test_a_red_rule_of_the_audit_is_red_in_the_card(run: Run, tmp_path: Path) -> None:
@@ -348,6 +350,21 @@ def test_the_licence_names_every_source_behind_weights_and_gate(run: Run, shippe
     # Turned copies are no further pictures.
     assert "| not_chest | 2 | noise_0 | not named here |" in behind_gate
     assert "| child | 2 | chest_child_0 | Chest X-rays of children" in behind_gate
+
+
+def test_films_that_calibrated_are_those_of_the_calibration_sources_or_else_that_validated(run: Run) -> None:
+    """Films that share a patient with a calibration source are kept out of training, and are not used."""
+    model = load_model(run.folder / "run" / "model")
+    films = {"train": {"cohen:covid": 5}, "validation": {"rsna:normal": 2}}
+    films["calibration"] = {"cohen:covid": 3, "radiography:normal": 7}
+    model = dataclasses.replace(model, provenance=model.provenance | {"films": films})
+    config = dataclasses.replace(model.config, data=DataConfig())
+
+    def rows(of: Model) -> dict[str, tuple[int, int]]:
+        return {row["name"]: (row["trained"], row["calibrated"]) for row in data_sources(of)}
+
+    assert rows(model) == {"cohen": (5, 0), "rsna": (2, 0), "radiography": (0, 7)}
+    assert rows(dataclasses.replace(model, config=config)) == {"cohen": (5, 0), "rsna": (2, 2)}
 
 
 def test_the_licence_names_the_start_of_the_weights(run: Run, tmp_path: Path) -> None:
