@@ -166,7 +166,8 @@ def record_rejection(session: Session, peer: Peer, reason: str, detail: str) -> 
     if _count_on(session, peer, reason, detail):
         return
     same = (Rejection.calling_host == peer.host, Rejection.reason == reason)
-    if session.scalar(select(func.count()).select_from(Rejection).where(*same)) >= MOST_TITLES_OF_A_HOST:
+    rows = session.scalar(select(func.count()).select_from(Rejection).where(*same)) or 0
+    if rows >= MOST_TITLES_OF_A_HOST:
         peer = Peer(FURTHER_TITLES, peer.host)
         if _count_on(session, peer, reason, detail):
             return
