@@ -83,6 +83,7 @@ WANTED: Mapping[str, Wanted] = {
     ),
     "within_cohen_auc": Wanted("within-cohen", AGAINST_DISEASE, "roc_auc", "cohen"),
     "held_out_cohen_auc": Wanted("held-out-cohen", REST, "roc_auc", "cohen"),
+    "ece_out_of_family": Wanted("held-out-cohen", REST, "ece", "cohen"),
     "held_out_radiography_auc": Wanted("held-out-radiography", AGAINST_NORMAL, "roc_auc", "radiography"),
     "held_out_hannover_sensitivity": Wanted("held-out-radiography", REST, "sensitivity", "hannover"),
 }
