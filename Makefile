@@ -37,6 +37,9 @@ demo: install-demo
 up: install-demo
 	$(BIN)/python -m worker.demo --data "$(DATA)" --stay
 
+# One BLAS thread: OpenBLAS can spin for ever for a thread of its own after many forks, as tests make them.
+test soak: export OPENBLAS_NUM_THREADS := 1
+
 test: install-dev services tests/node/node_modules lint
 	$(BIN)/pytest -m 'not slow'
 

@@ -64,7 +64,11 @@ def compress_if_smaller(image: Dataset) -> bool:
     PS3.5 section A.4.2.
     """
     shape = (image.Rows, image.Columns, image.SamplesPerPixel)
-    plain = np.frombuffer(image.PixelData, np.uint8, count=shape[0] * shape[1] * shape[2])
+    size = image.Rows * image.Columns * image.SamplesPerPixel
+    if len(image.PixelData) != size + size % 2:
+        # The self check has the words for a picture of another length than its description.
+        return False
+    plain = np.frombuffer(image.PixelData, np.uint8, count=size)
     encapsulated = encapsulate([encode_planes(plain.reshape(shape))])
     if len(encapsulated) >= len(image.PixelData):
         return False

@@ -175,8 +175,8 @@ def test_what_must_not_be_judged_is_refused_with_its_reason_and_sends_nothing(
     expected = ["not_chest", "sop_class", "own_output", "own_output"]
 
     for path in (extremity, for_processing, report, capture):
-        # -R: propose what the file needs, not dcmtk's list of old classes.
-        assert installation.storescu(path, options=("-R",)).returncode == 0
+        # -R: propose what the file needs, not dcmtk's list of old classes; -xr: and RLE, as ours are.
+        assert installation.storescu(path, options=("-R", "-xr")).returncode == 0
 
     rows = installation.wait_for_states(*["refused"] * 4)
     assert [row["reason"] for row in sorted(rows, key=lambda row: row["image_id"])] == expected
