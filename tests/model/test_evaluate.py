@@ -398,7 +398,7 @@ def test_wrong_columns_are_named(
     [
         (b"broken", "1.png: expected a PNG or JPEG"),
         ("one pixel", "1.png: expected a film of at least 32 px a side, came 1 x 1"),
-        ("no DICOM", "1.dcm: File is missing DICOM"),
+        ("no DICOM", "1.dcm: expected a DICOM file"),
     ],
 )
 def test_a_film_that_cannot_be_judged_is_named(
