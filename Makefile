@@ -37,14 +37,11 @@ demo: install-demo
 up: install-demo
 	$(BIN)/python -m worker.demo --data "$(DATA)" --stay
 
-# Two processes: native code of torch, OpenVINO and a notebook's kernel stays apart from decoders of damaged films
-# and database drivers; a whole run in one process ended in a crash after its last test.
 # One BLAS thread: OpenBLAS can spin for ever for a thread of its own after many forks, as tests make them.
 test soak: export OPENBLAS_NUM_THREADS := 1
 
 test: install-dev services tests/node/node_modules lint
-	$(BIN)/pytest -m 'not slow' --ignore tests/model
-	$(BIN)/pytest -m 'not slow' tests/model
+	$(BIN)/pytest -m 'not slow'
 
 lint: install-dev
 	$(BIN)/ruff check .
