@@ -15,7 +15,6 @@ from dicom_io.association import EXPLICIT_LE, IMPLICIT_LE, Target, associate
 from dicom_io.errors import DestinationError, NotDicom
 from dicom_io.headers import is_valid_uid
 from dicom_io.part10 import PARSE_FAILURES
-from dicom_io.server import plain_host
 
 log = logging.getLogger(__name__)
 
@@ -236,10 +235,7 @@ class CommitmentService:
         )
         if not _is_released(association) and _report(association, answer):
             return
-        aet, host = (
-            str(association.requestor.ae_title).strip(),
-            plain_host(str(association.requestor.address)),
-        )
+        aet, host = str(association.requestor.ae_title).strip(), str(association.requestor.address)
         target = self._address_of(aet, host)
         if target is None:
             log.warning("storage commitment: no answer to %s: its [[sender]] has no port", host)

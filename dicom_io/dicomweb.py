@@ -12,7 +12,6 @@ from pydicom.dataset import Dataset
 from dicom_io.errors import HoldsAnother, Unanswered
 from dicom_io.headers import printable
 from dicom_io.scu import COMPARED, Identity, Outcome, StoreAnswer, outcome_of
-from dicom_io.transcode import decompress, is_compressed
 from dicom_io.webclient import UNREADABLE, Exchange, WebTarget, exchange
 
 __all__ = ["WebTarget", "find_by_qido", "media_type_of", "stow", "text_of"]
@@ -39,15 +38,10 @@ Asked in this order, and only when the answer names no reason of its own (PS3.18
 JSON_TYPES = ("application/dicom+json", "application/json")
 XML_TYPES = ("application/dicom+xml", "application/xml", "text/xml")
 NOT_FOUND = 404
-IN_ONE_PIECE_BYTES = 1 << 40
-"""More than any object: some servers refuse a request in chunks, without its length."""
 
 
 def stow(target: WebTarget, encoded: bytes) -> StoreAnswer:
     """Send one part-10 object by STOW-RS (PS3.18 section 10.5).
-
-    Nothing is negotiated here: what is compressed goes out in Explicit VR Little Endian, which every server
-    takes (PS3.18 section 8.7.3.5.1).
 
     Returns
     -------
@@ -63,14 +57,11 @@ def stow(target: WebTarget, encoded: bytes) -> StoreAnswer:
         The connection broke before the answer, or what answered is no DICOMweb server.
     DestinationError
         The address redirects elsewhere.
-    UnreadablePixels
-        The object is compressed, and cannot be decompressed.
     """
     dataset = dcmread(BytesIO(encoded))
-    if is_compressed(str(dataset.file_meta.TransferSyntaxUID)):
-        decompress(dataset)
     with exchange(target) as web:
-        web.client.set_chunk_size(IN_ONE_PIECE_BYTES)
+        # In one piece, with its length: some servers refuse a chunked request.
+        web.client.set_chunk_size(2 * len(encoded) + 4096)
         try:
             web.client.store_instances([dataset])
         except (requests.HTTPError, *UNREADABLE):

@@ -19,7 +19,7 @@ from dicom_io.commitment_scp import CommitmentService
 from dicom_io.headers import is_valid_uid
 from dicom_io.intake import CANNOT_UNDERSTAND, INVALID_INSTANCE, IncomingObject
 from dicom_io.negotiation import prefer_the_senders_order, supported_contexts
-from dicom_io.server import ListenerServer, plain_host
+from dicom_io.server import ListenerServer
 
 log = logging.getLogger(__name__)
 
@@ -211,7 +211,7 @@ class StorageListener:
 def _peer(event: Any) -> Peer:
     requestor = event.assoc.requestor
     aet = requestor.ae_title or requestor.primitive.calling_ae_title
-    return Peer(aet=str(aet).strip(), host=plain_host(str(requestor.address)))
+    return Peer(aet=str(aet).strip(), host=str(requestor.address))
 
 
 def _command_problem(uid: str, sop_class: str, negotiated: str) -> tuple[str, str] | None:

@@ -19,15 +19,8 @@ log = logging.getLogger(__name__)
 HANDSHAKE_TIMEOUT_S = 10.0
 
 
-def plain_host(address: str) -> str:
-    """Return an address as the settings name it: an IPv4 one without the prefix that a port on `::` shows.
-
-    Parameters
-    ----------
-    address : str
-        Of a caller, as its socket says it (RFC 4291 section 2.5.5.2).
-    """
-    return address.removeprefix("::ffff:")
+IPV4_ON_IPV6 = "::ffff:"
+"""Before the address of an IPv4 host that calls a port on `::` (RFC 4291 section 2.5.5.2)."""
 
 
 class ListenerServer(ThreadedAssociationServer):
@@ -68,6 +61,11 @@ class ListenerServer(ThreadedAssociationServer):
         more["request_handler"] = _Connection
         super().__init__(*arguments, **more)
 
+    def get_request(self) -> Any:
+        """Accept a connection; its address is the host's own, as the settings name it."""
+        request, (host, *more) = super().get_request()
+        return request, (host.removeprefix(IPV4_ON_IPV6), *more)
+
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Make the handshake where there is TLS, then serve."""
         if self._tls is not None:
@@ -91,7 +89,7 @@ class ListenerServer(ThreadedAssociationServer):
             secured = tls.wrap_socket(request, server_side=True)
             secured.settimeout(None)
         except OSError as error:
-            words, host = failure_words(error), plain_host(str(client_address[0]))
+            words, host = failure_words(error), str(client_address[0])
             self.shutdown_request(request)
             if isinstance(error, ssl.SSLEOFError | ConnectionError):
                 # It left: a look whether the port is open, by us or a monitor, is no refusal.
@@ -110,7 +108,7 @@ class _Connection(RequestHandler):
 
         def refused(reason: str, detail: str) -> None:
             peer = association.requestor
-            self.server.refused(str(peer.ae_title).strip(), plain_host(str(peer.address)), reason, detail)
+            self.server.refused(str(peer.ae_title).strip(), str(peer.address), reason, detail)
 
         intake = Intake(association, self.server.incoming, self.server.max_object_bytes, refused)
         association.dimse = intake

@@ -1,11 +1,14 @@
 """Decompress an object for a peer that takes its SOP class uncompressed alone (PS3.5 section 10)."""
 
+from io import BytesIO
+
+from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from dicom_io import codecs
 from dicom_io.errors import UnreadablePixels
-from dicom_io.part10 import PARSE_FAILURES
+from dicom_io.part10 import PARSE_FAILURES, read_file_meta
 
 
 def is_compressed(transfer_syntax_uid: str) -> bool:
@@ -34,6 +37,23 @@ def decompress(dataset: Dataset) -> None:
     try:
         dataset.decompress(decoding_plugin=codecs.PLUGIN, generate_instance_uid=False)
     except (*PARSE_FAILURES, RuntimeError, NotImplementedError) as error:
-        raise UnreadablePixels(
-            f"expected compressed pixels that can be decoded: {type(error).__name__}"
-        ) from error
+        raise UnreadablePixels(f"expected pixels that can be decoded: {type(error).__name__}") from error
+
+
+def plain(encoded: bytes) -> bytes:
+    """Return a part-10 object without compression; one that has none stays as it is, byte for byte.
+
+    Raises
+    ------
+    NotDicom
+        It is no DICOM object.
+    UnreadablePixels
+        The pixels cannot be decoded.
+    """
+    if not is_compressed(read_file_meta(encoded).TransferSyntaxUID):
+        return encoded
+    dataset = dcmread(BytesIO(encoded))
+    decompress(dataset)
+    buffer = BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()

@@ -11,6 +11,7 @@ from dicom_io.dicomweb import WebTarget, find_by_qido, stow
 from dicom_io.errors import DestinationError, Unreachable
 from dicom_io.scu import Identity, StoreAnswer
 from dicom_io.tls import TlsFiles
+from dicom_io.transcode import plain
 from worker.settings import Destination, DestinationTls, Settings
 
 
@@ -64,8 +65,12 @@ class WebPeer:
         self._target = target
 
     def store(self, encoded: bytes) -> StoreAnswer:
-        """Send by STOW-RS."""
-        return stow(self._target, encoded)
+        """Send by STOW-RS.
+
+        Nothing is negotiated there: a result that we compressed goes out in Explicit VR Little Endian, which
+        every server takes (PS3.18 section 8.7.3.5.1).
+        """
+        return stow(self._target, plain(encoded))
 
     def find(self, identity: Identity) -> tuple[str, ...] | None:
         """Ask by QIDO-RS."""

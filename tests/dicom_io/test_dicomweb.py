@@ -6,19 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import build_film, build_secondary_capture, phantom_HW, to_bytes
+from builders import build_film, build_secondary_capture, to_bytes
 from certificates import Authority
 from parts import Orthanc, free_port
 from pydicom import FileDataset
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless
-from result_sources import POSITIVE, spot_HW
 from scripted_web import DRIP, DROP, ScriptedWeb
 
 from dicom_io import dicomweb, webclient
-from dicom_io.capture import build_capture
 from dicom_io.dicomweb import WebTarget
 from dicom_io.errors import DestinationError, Unanswered, Unreachable
-from dicom_io.report import encode
 from dicom_io.scu import Identity, Outcome
 from dicom_io.tls import TlsFiles, server_context
 
@@ -91,17 +87,6 @@ def test_the_bytes_that_are_sent_are_the_stored_ones(web_pacs: Orthanc) -> None:
     assert request.headers["Content-Length"] == str(len(request.body))
     assert request.headers["Host"] == f"127.0.0.1:{web.port}"
     assert request.headers["Accept"] == "application/dicom+json"
-
-
-def test_what_is_stored_compressed_goes_out_plain_since_nothing_is_negotiated() -> None:
-    capture = build_capture(build_film(), phantom_HW(), spot_HW(), POSITIVE)
-    with ScriptedWeb.running(body=stored()) as web:
-        dicomweb.stow(target_of(web), encode(capture))
-    (request,) = web.requests
-    assert capture.PixelData in request.body
-    assert ExplicitVRLittleEndian.encode() + b"\0" in request.body
-    assert RLELossless.encode() + b"\0" not in request.body
-    assert request.headers["Content-Length"] == str(len(request.body))
 
 
 # Answers to STOW-RS
