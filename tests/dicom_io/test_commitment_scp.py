@@ -192,12 +192,13 @@ def test_no_more_requests_are_taken_than_can_be_answered(
     site.go_on.clear()
     site.listener.start()
     association = site.associate(site.report_handler("same"))
+    before = set(threading.enumerate())
     uids = [f"1.2.3.4.{number}" for number in range(4)]
     statuses = [ask(association, action(HELD, transaction_uid=uid)) for uid in uids[:3]]
     site.go_on.set()
     wait_until(lambda: len(site.reports) == 2, "both answers")
     # The requester has an answer a moment before its thread ends and makes room.
-    wait_until(lambda: "commitment" not in {thread.name for thread in threading.enumerate()}, "room")
+    wait_until(lambda: not any(t.name == "commitment" for t in set(threading.enumerate()) - before), "room")
     statuses.append(ask(association, action(HELD, transaction_uid=uids[3])))
     wait_until(lambda: len(site.reports) == 3, "the third answer")
     association.release()
