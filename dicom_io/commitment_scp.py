@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from threading import BoundedSemaphore, Event, Thread
+from threading import BoundedSemaphore, Event, Lock, Thread
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
@@ -169,6 +170,7 @@ class CommitmentService:
         self._address_of = address_of
         self._stopped = Event()
         self._room = BoundedSemaphore(MOST_REQUESTS_AT_ONCE)
+        self._turns: WeakKeyDictionary[Any, Lock] = WeakKeyDictionary()
 
     @staticmethod
     def support(entity: AE) -> None:
@@ -233,7 +235,7 @@ class CommitmentService:
             tuple(reference for reference, reason in reasons if reason is None),
             tuple((reference, reason) for reference, reason in reasons if reason is not None),
         )
-        if not _is_released(association) and _report(association, answer):
+        if not _is_released(association) and self._report_here(association, answer):
             return
         aet, host = str(association.requestor.ae_title).strip(), str(association.requestor.address)
         target = self._address_of(aet, host)
@@ -244,6 +246,11 @@ class CommitmentService:
             if self._stopped.wait(wait_s) or self._report_anew(target, answer):
                 return
         log.error("storage commitment: no answer to %s, it does not take it", target.name)
+
+    def _report_here(self, association: Any, answer: CommitmentAnswer) -> bool:
+        """Report in the association of the request; one by one, else one takes another's response."""
+        with self._turns.setdefault(association, Lock()):
+            return _report(association, answer)
 
     def _report_anew(self, target: Target, answer: CommitmentAnswer) -> bool:
         """Report in an association of our own, in which we are the SCP."""
