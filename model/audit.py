@@ -14,10 +14,10 @@ from dicom_io.errors import CxrError
 from model.audit_html import write_audit_page
 from model.bootstrap import Figure, to_json
 from model.checkpoint import RELEASE, Model, load_model
-from model.evaluate import Request, choose, own_split
+from model.evaluate import Request, choose, own_split, scored_by
 from model.evaluation_sets import REST, units_of
 from model.fold_files import summarise
-from model.manifest import EXPECTED, Film, manifest_sha256, read_manifest
+from model.manifest import EXPECTED, Film, read_manifest
 from model.metrics import Bool, Units
 from model.plots import NOTE
 from model.shortcuts.changes import BORDER, CHANGES, CORNER
@@ -147,12 +147,7 @@ def report_of(
 ) -> dict[str, Any]:
     """Return what ``audit.json`` holds: each figure by its name, and under ``details`` the rules."""
     details = {
-        "note": NOTE,
-        "model": {"name": model.config.name, "version": model.config.version},
-        "weights_sha256": model.weights_sha256,
-        "manifest": request.manifest.name,
-        "data_sha256": manifest_sha256(request.manifest),
-        "subset": request.subset if request.split else "every film",
+        **scored_by(model, request),
         "films": len(material.films),
         "border": BORDER,
         "corner": CORNER,

@@ -17,16 +17,18 @@ from model.answers import covid_log_odds
 from model.checkpoint import RELEASE, Calibration, Model, load_model, save_model
 from model.config import Config, DecisionConfig
 from model.folds import group_units, read_split
+from model.gate import GATE, GATE_WEIGHTS
 from model.manifest import EXPECTED, Film, leave_out, manifest_sha256, read_manifest
 from model.network import FilmNetwork
 from model.probability import Float64, calibrated, log_odds, mapped_log_odds
 from model.scoring import score_films
+from model.subsets import SPLIT
 
 log = logging.getLogger(__name__)
 
 MIN_SLOPE = 1e-3
 """A slope of 0 or below would turn the heads' order round; such a model has learned nothing."""
-KEPT = ("gate.json", "gate.safetensors", "split.csv.gz")
+KEPT = (GATE, GATE_WEIGHTS, SPLIT)
 """What a model that is calibrated anew keeps of the folder that it came from."""
 FOLDS = 5
 """Folds in which Platt's map and the beta map are compared."""

@@ -170,18 +170,25 @@ def evaluate(model: Model, request: Request, out: Path) -> dict[str, Any]:
     return found.report
 
 
+def scored_by(model: Model, request: Request) -> dict[str, Any]:
+    """Return what every report of a model on a manifest says: which model, which films, what it is for."""
+    return {
+        "note": NOTE,
+        "model": {"name": model.config.name, "version": model.config.version},
+        "weights_sha256": model.weights_sha256,
+        "manifest": request.manifest.name,
+        "data_sha256": manifest_sha256(request.manifest),
+        "subset": request.subset if request.split else "every film",
+    }
+
+
 def describe(model: Model, request: Request, left_out: dict[str, int]) -> dict[str, Any]:
     """Return what was scored by which model, and where its threshold comes from."""
     calibration = dataclasses.asdict(model.calibration)
     kept = ("threshold", "band_low", "band_high", "alpha_covid", "alpha_rest", "prevalence_assumed")
     return {
-        "note": NOTE,
-        "model": {"name": model.config.name, "version": model.config.version},
-        "weights_sha256": model.weights_sha256,
+        **scored_by(model, request),
         "config_sha256": model.config_sha256 or config_sha256(model.config),
-        "data_sha256": manifest_sha256(request.manifest),
-        "manifest": request.manifest.name,
-        "subset": request.subset if request.split else "every film",
         **{name: calibration[name] for name in kept},
         "threshold_chosen_on": model.calibration.method,
         "held_out_sources": list(model.config.data.held_out_sources),

@@ -17,8 +17,8 @@ from dicom_io.errors import CxrError
 from model import plots
 from model.bootstrap import Figure, to_json
 from model.checkpoint import RELEASE, Model, load_model
-from model.evaluate import Request, choose, own_split
-from model.manifest import EXPECTED, Film, manifest_sha256
+from model.evaluate import Request, choose, own_split, scored_by
+from model.manifest import EXPECTED, Film
 from model.maps import METHODS
 from model.maps.explainer import Explainer
 from model.maps.faithful import BASELINES, KINDS, Curves, curves_of, figures_of, gains, randomised, verdict
@@ -114,7 +114,6 @@ def write(out: Path, found: Found, sample: Sample, described: Mapping[str, Any])
         for name, by_kind in found.curves.values.items()
     }
     details = {
-        "note": plots.NOTE,
         **described,
         "verdict": verdict(found.figures),
         "mean_curves": curves,
@@ -172,18 +171,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("an interval needs at least two films")
     try:
         model = load_model(options.model)
-        split = options.split or own_split(model, options.model, options.data)
-        sample = draw(model, Request(options.data, split), options.films, options.seed)
+        request = Request(options.data, options.split or own_split(model, options.model, options.data))
+        sample = draw(model, request, options.films, options.seed)
         log.info("%d films that the model calls positive", len(sample.films))
         found = measure(model, sample, options.random_films, options.seed)
-        described = {
-            "model": {"name": model.config.name, "version": model.config.version},
-            "weights_sha256": model.weights_sha256,
-            "manifest": options.data.name,
-            "data_sha256": manifest_sha256(options.data),
-            "subset": "test" if split else "every film",
-            "seed": options.seed,
-        }
+        described = {**scored_by(model, request), "seed": options.seed}
         report = write(options.out, found, sample, described)
     except (OSError, ValueError, CxrError, ModuleNotFoundError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from monai.data.dataloader import DataLoader
-from monai.data.dataset import Dataset
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -18,8 +16,8 @@ from model.engines import Inferer
 from model.manifest import Film
 from model.network import FilmNetwork
 from model.sampling import answer_weights
+from model.scoring import film_batches
 from model.targets import targets
-from model.transforms import IMAGE, evaluation_transform
 
 MOST_ITERATIONS = 5000
 
@@ -75,19 +73,16 @@ def frozen_features(
     network: FilmNetwork, config: Config, folder: Path, films: Sequence[Film]
 ) -> NDArray[np.float64]:
     """Return pooled features ``features_NC`` of films that are not changed, by the network as it is."""
-    items = [{IMAGE: folder / film.path} for film in films]
-    dataset = Dataset(items, evaluation_transform(config.transforms, from_path=True))
-    loader = DataLoader(dataset, batch_size=2 * config.schedule.batch, num_workers=config.schedule.workers)
-    device = next(network.parameters()).device
-    pool = Inferer(config.schedule.precision, device)
+    pool = Inferer(config.schedule.precision, next(network.parameters()).device)
 
     def pooled(batch_NCHW: Tensor) -> Tensor:
-        return network.features(batch_NCHW.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3))
+        return network.features(batch_NCHW).mean(dim=(2, 3))
 
     was_training = network.training
     network.eval()
     with torch.inference_mode():
-        parts = [pool(batch[IMAGE].to(device), pooled).cpu().numpy() for batch in loader]
+        batches = film_batches(network, config.transforms, folder, films)
+        parts = [pool(batch_NCHW, pooled).cpu().numpy() for batch_NCHW in batches]
     network.train(was_training)
     return np.concatenate(parts).astype(np.float64)
 

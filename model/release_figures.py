@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model.bootstrap import Figure
-from model.evaluation_sets import AGAINST_NORMAL, REST
+from model.studies import WANTED
 
 Figures = dict[str, dict[str, Any]]
 
@@ -35,10 +35,10 @@ REQUIRED: Mapping[str, str] = {
 """The figures that a release must have, each with the command that makes it."""
 
 HELD_OUT = {
-    "held_out_radiography_auc": ("radiography", AGAINST_NORMAL, "roc_auc", "films that did not calibrate"),
-    "held_out_hannover_sensitivity": ("hannover", REST, "sensitivity", "at the model's own threshold"),
+    "held_out_radiography_auc": "films that did not calibrate",
+    "held_out_hannover_sensitivity": "at the model's own threshold",
 }
-"""Figures of families that trained nothing: source, question, figure of that set, and what to say of it."""
+"""Figures of `WANTED` that an evaluation holds too, of families that trained nothing: what to say of each."""
 
 
 def read_figures(path: Path, command: str) -> Figures:
@@ -87,12 +87,13 @@ def held_out(evaluation: Mapping[str, Any]) -> Figures:
     """
     details = evaluation["details"]
     found: Figures = {}
-    for name, (source, question, metric, remark) in HELD_OUT.items():
-        chosen = details["sets"].get(f"{source}: {question}")
+    for name, remark in HELD_OUT.items():
+        wanted = WANTED[name]
+        chosen = details["sets"].get(f"{wanted.source}: {wanted.question}")
         # A source that trained is no longer held out, whatever its figure is.
-        if chosen is not None and source in details["held_out_sources"]:
-            figure = chosen["metrics"][metric]
-            found[name] = figure | {"method": f"{source} held out, {remark}; {figure['method']}"}
+        if chosen is not None and wanted.source in details["held_out_sources"]:
+            figure = chosen["metrics"][wanted.metric]
+            found[name] = figure | {"method": f"{wanted.source} held out, {remark}; {figure['method']}"}
     return found
 
 

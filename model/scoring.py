@@ -1,6 +1,6 @@
 """Many films through the network: logits and the height of the map, for calibration and evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
+from torch import Tensor
 from tqdm import tqdm
 
 from dicom_io.errors import PermanentError, UnreadablePixels
@@ -52,8 +53,10 @@ def read_film(folder: Path, path: str) -> NDArray[np.float32]:
     return image_HW
 
 
-def score_films(network: FilmNetwork, config: TransformConfig, folder: Path, films: Sequence[Film]) -> Scores:
-    """Score films by the evaluation transform, in order.
+def film_batches(
+    network: FilmNetwork, config: TransformConfig, folder: Path, films: Sequence[Film]
+) -> Iterator[Tensor]:
+    """Yield films by the evaluation transform, in order, as ``batch_NCHW`` where the network is.
 
     Raises
     ------
@@ -62,14 +65,25 @@ def score_films(network: FilmNetwork, config: TransformConfig, folder: Path, fil
     """
     transform = evaluation_transform(config)
     device = next(network.parameters()).device
+    for start in tqdm(range(0, len(films), BATCH), desc="scoring", unit="batch", disable=None):
+        # Threads of PyTorch fill the processor already, so films are read in this process.
+        chosen = [read_film(folder, film.path) for film in films[start : start + BATCH]]
+        batch_NCHW = torch.stack([transform({IMAGE: image_HW})[IMAGE] for image_HW in chosen])
+        yield batch_NCHW.to(device).contiguous(memory_format=torch.channels_last)
+
+
+def score_films(network: FilmNetwork, config: TransformConfig, folder: Path, films: Sequence[Film]) -> Scores:
+    """Score films by the evaluation transform, in order.
+
+    Raises
+    ------
+    dicom_io.errors.UnreadablePixels
+        If a film cannot be read or is too small; the message names the file.
+    """
     logits, tops = [], []
     network.eval()
     with torch.inference_mode():
-        for start in tqdm(range(0, len(films), BATCH), desc="scoring", unit="batch", disable=None):
-            # Threads of PyTorch fill the processor already, so films are read in this process.
-            chosen = [read_film(folder, film.path) for film in films[start : start + BATCH]]
-            batch_NCHW = torch.stack([transform({IMAGE: image_HW})[IMAGE] for image_HW in chosen])
-            batch_NCHW = batch_NCHW.to(device).contiguous(memory_format=torch.channels_last)
+        for batch_NCHW in film_batches(network, config, folder, films):
             features_NCHW = network.features(batch_NCHW)
             logits_NK = network.classify(features_NCHW)
             logits.append(logits_NK.double().cpu().numpy())

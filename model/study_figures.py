@@ -34,7 +34,7 @@ def figures_of(study: str, folders: Sequence[Path]) -> dict[str, dict[str, Any]]
         If a file is missing or is not what `model.evaluate` writes.
     """
     wanted = {name: asked for name, asked in WANTED.items() if asked.study == study}
-    return {name: to_json({name: _figure(asked, folders)})[name] for name, asked in wanted.items()}
+    return to_json({name: _figure(asked, folders) for name, asked in wanted.items()})
 
 
 def _figure(wanted: Wanted, folders: Sequence[Path]) -> Figure:
