@@ -1,5 +1,6 @@
 """Who computes the one pass: PyTorch on processor or graphics card, or OpenVINO, equal within `TOLERANCE`."""
 
+import functools
 import logging
 from typing import Any, Literal, Protocol
 
@@ -80,8 +81,6 @@ class OpenvinoBackend:
 
     def __init__(self, one_pass: OnePass, input_px: int, threads: int | None = None) -> None:
         # Imported here: PyTorch serves without it.
-        import openvino
-
         from model.export import converted
 
         options: dict[str, Any] = {
@@ -94,13 +93,26 @@ class OpenvinoBackend:
         }
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
-        self.compiled = openvino.Core().compile_model(converted(one_pass, input_px), "CPU", options)
+        self.compiled = _core().compile_model(converted(one_pass, input_px), "CPU", options)
         self._request = self.compiled.create_infer_request()
 
     def __call__(self, film_NCHW: Tensor) -> Outputs:
         """Return the outputs for one film."""
         said = self._request.infer([np.ascontiguousarray(film_NCHW.numpy())])
         return Outputs(*(said[name] for name in Outputs._fields))
+
+
+@functools.cache
+def _core() -> Any:
+    """Return this process's one OpenVINO core, which is never given up.
+
+    Its processor plug-in lays a signal stack of its own under the thread that first compiles (openvinotoolkit,
+    pull request 11894) and unmaps it when the last model goes, in whichever thread that is. Done in another
+    thread, the first one is left with a stack that is no more, and its next signal ends the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def open_backend(

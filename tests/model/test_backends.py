@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -181,6 +182,37 @@ def test_where_openvino_is_missing_pytorch_computes(
     assert "openvino" in caplog.text
     with pytest.raises(BadModel, match="openvino"):
         open_backend(one_pass, SIDE, "openvino")
+
+
+FREED_IN_A_THREAD = """
+import faulthandler, gc, signal, threading
+from pathlib import Path
+import sys
+from model.predict import Predictor
+faulthandler.enable()
+signal.signal(signal.SIGUSR1, lambda *_: None)
+served = [Predictor(Path(sys.argv[1]), backend="openvino")]
+def give_up():
+    served.clear()
+    gc.collect()
+thread = threading.Thread(target=give_up)
+thread.start()
+thread.join()
+signal.raise_signal(signal.SIGUSR1)
+print("alive")
+"""
+"""The last model goes in another thread than the first one came in; then a signal comes, as when a child ends."""
+
+
+def test_a_signal_after_the_last_model_went_does_not_end_the_process(served_folder: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", FREED_IN_A_THREAD, str(served_folder)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "alive\n"), ended.stderr
 
 
 # For other programs
