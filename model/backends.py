@@ -106,9 +106,9 @@ class OpenvinoBackend:
 def _core() -> Any:
     """Return this process's one OpenVINO core, which is never given up.
 
-    Its processor plug-in lays a signal stack of its own under the thread that first compiles (openvinotoolkit,
-    pull request 11894) and unmaps it when the last model goes, in whichever thread that is. Done in another
-    thread, the first one is left with a stack that is no more, and its next signal ends the process.
+    Its processor plug-in lays a signal stack of its own under the thread that first compiles
+    (openvinotoolkit, pull request 11894) and unmaps it when the last model goes, in whichever thread that is.
+    Done in another thread, the first one keeps a stack that is no more, and its next signal ends the process.
     """
     import openvino
 

@@ -341,27 +341,42 @@ def load_config(path: Path) -> Config:
 
 
 def two_heads() -> Config:
-    """Return the config of the released model: opacity within NIH, COVID-19 given disease within cohen.
+    """Return the config of the released model: abnormal within rsna, COVID-19 given disease within cohen.
 
     darkcovidnet's COVID-19 films are cohen's in another size: they would tell the answer by their source.
-    cohen's few normal films are asked neither question.
+    cohen's few normal films are asked neither question. Why these films, this size and so few steps:
+    docs/decisions/0018.
     """
-    opacity = HeadConfig(
-        name="opacity",
-        positive=("pneumonia",),
-        negative=("normal", "negative", "other"),
-        sources=("rsna", "darkcovidnet"),
-        share=0.7,
+    abnormal = HeadConfig(
+        name="abnormal",
+        positive=("pneumonia", "other"),
+        negative=("normal",),
+        sources=("rsna",),
+        share=0.65,
     )
     covid = HeadConfig(
         name="covid_given_abnormal",
         positive=("covid",),
         negative=("pneumonia", "other"),
         sources=("cohen",),
-        share=0.3,
+        share=0.35,
     )
-    data = DataConfig(held_out_sources=("radiography", "hannover"), calibration_sources=("radiography",))
-    return Config(heads=(opacity, covid), data=data)
+    return Config(
+        heads=(abnormal, covid),
+        data=DataConfig(held_out_sources=("radiography", "hannover"), calibration_sources=("radiography",)),
+        network=NetworkConfig(frozen_norm=True, drop_connect=0.1),
+        transforms=TransformConfig(film_px=128, input_px=288),
+        schedule=ScheduleConfig(
+            epochs=4,
+            steps=30,
+            backbone_rate=1.5e-4,
+            head_rate=1e-4,
+            warmup=0.2,
+            average=0.95,
+            probe=1.0,
+            blend=0.5,
+        ),
+    )
 
 
 def one_head() -> Config:

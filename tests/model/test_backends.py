@@ -201,7 +201,7 @@ thread.join()
 signal.raise_signal(signal.SIGUSR1)
 print("alive")
 """
-"""The last model goes in another thread than the first one came in; then a signal comes, as when a child ends."""
+"""The last model goes in another thread than the first came in; then comes a signal, as when a child ends."""
 
 
 def test_a_signal_after_the_last_model_went_does_not_end_the_process(served_folder: Path) -> None:
