@@ -363,6 +363,7 @@ def two_heads() -> Config:
     )
     return Config(
         heads=(abnormal, covid),
+        version="0.2.0",
         data=DataConfig(held_out_sources=("radiography", "hannover"), calibration_sources=("radiography",)),
         network=NetworkConfig(frozen_norm=True, drop_connect=0.1),
         transforms=TransformConfig(film_px=128, input_px=288),
