@@ -353,6 +353,7 @@ def two_heads() -> Config:
         negative=("normal",),
         sources=("rsna",),
         share=0.65,
+        prevalence=0.1,
     )
     covid = HeadConfig(
         name="covid_given_abnormal",
