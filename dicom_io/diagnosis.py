@@ -6,7 +6,7 @@ from enum import StrEnum
 from socket import create_connection, gaierror
 from typing import Any
 
-from pydicom.uid import RLELossless, generate_uid
+from pydicom.uid import JPEGBaseline8Bit, RLELossless, generate_uid
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicom_io.association import EXPLICIT_LE, IMPLICIT_LE, Target, associate
@@ -35,6 +35,8 @@ SYNTAXES = {EXPLICIT_LE: "Explicit VR LE", IMPLICIT_LE: "Implicit VR LE"}
 """Transfer syntaxes in which we send it, each in a context of its own (PS3.5 section 10.1)."""
 COMPRESSED = {SECONDARY_CAPTURE: {str(RLELossless): "RLE Lossless"}}
 """What else pictures are offered in, first of all: that is how they are stored."""
+ON_DEMAND = {SECONDARY_CAPTURE: {str(JPEGBaseline8Bit): "JPEG Baseline"}}
+"""What they are offered in instead, where the destination's settings say so."""
 SERVICES = {FIND: "C-FIND", GET: "C-GET", MOVE: "C-MOVE", PUSH_MODEL: "Storage Commitment"}
 """What else we may ask for; Query/Retrieve in the Study Root model."""
 
@@ -67,6 +69,8 @@ class Expectation:
     """`find`, `qido` or `commitment`; empty when none is wanted."""
     profile: Profile | None = None
     """The only form of the report that is sent; None lets the peer choose."""
+    jpeg: bool = False
+    """Whether pictures are sent in JPEG Baseline."""
 
 
 @dataclass
@@ -108,7 +112,7 @@ def examine(target: Target, expected: Expectation) -> Diagnosis:
     connected = connect(diagnosis, target.host, target.port, target.timeout_s)
     if not connected or not (target.tls is None or _secure(diagnosis, target, target.tls)):
         return diagnosis
-    accepted = _associate(diagnosis, target)
+    accepted = _associate(diagnosis, target, expected.jpeg)
     if accepted is not None:
         diagnosis.reached = True
         _judge_storage(diagnosis, accepted, expected)
@@ -164,10 +168,11 @@ def secure(diagnosis: Diagnosis, look: Callable[[], Handshake], verify: Callable
     return diagnosis.add("TLS", Verdict.WELL, f"{words}; the certificate is believed")
 
 
-def _associate(diagnosis: Diagnosis, target: Target) -> set[tuple[str, str]] | None:
+def _associate(diagnosis: Diagnosis, target: Target, jpeg: bool) -> set[tuple[str, str]] | None:
     """Echo, and offer everything at once; what was accepted, or None when there is no association."""
     classes = (str(Verification), *OFFERED, *SERVICES)
-    contexts = [(uid, syntax) for uid in classes for syntax in (*COMPRESSED.get(uid, ()), *SYNTAXES)]
+    pictures = ON_DEMAND if jpeg else COMPRESSED
+    contexts = [(uid, syntax) for uid in classes for syntax in (*pictures.get(uid, ()), *SYNTAXES)]
     try:
         with associate(target, contexts) as association:
             accepted = {
@@ -251,7 +256,7 @@ def _judge_storage(diagnosis: Diagnosis, accepted: set[tuple[str, str]], expecte
     else:
         diagnosis.add("report", Verdict.WELL, f'would be sent as profile "{diagnosis.profile.value}"')
     if SECONDARY_CAPTURE in taken:
-        compressed = COMPRESSED[SECONDARY_CAPTURE].items()
+        compressed = (ON_DEMAND if expected.jpeg else COMPRESSED)[SECONDARY_CAPTURE].items()
         forms = [name for syntax, name in compressed if (SECONDARY_CAPTURE, syntax) in accepted]
         form = forms[0] if forms else "uncompressed"
         diagnosis.add("heat map", Verdict.WELL, f"would be sent as Secondary Capture, {form}")

@@ -122,8 +122,13 @@ def _proposed() -> str:
 
 
 def _offered_syntaxes(sop_class_uid: str) -> str:
-    offered = {**diagnosis.COMPRESSED.get(sop_class_uid, {}), **diagnosis.SYNTAXES}
-    return ", ".join(f"{name} ({uid})" for uid, name in offered.items())
+    pictures = [
+        (f"{name}{when}", uid)
+        for forms, when in ((diagnosis.COMPRESSED, ""), (diagnosis.ON_DEMAND, " where the settings say so"))
+        for uid, name in forms.get(sop_class_uid, {}).items()
+    ]
+    offered = [*pictures, *((name, uid) for uid, name in diagnosis.SYNTAXES.items())]
+    return ", ".join(f"{name} ({uid})" for name, uid in offered)
 
 
 def _profiles() -> str:

@@ -9,6 +9,7 @@ from dicom_io.association import Target
 from dicom_io.commitment_scp import CommitmentAnswer, Reference
 from dicom_io.dicomweb import WebTarget, find_by_qido, stow
 from dicom_io.errors import DestinationError, Unreachable
+from dicom_io.jpeg import as_jpeg
 from dicom_io.scu import Identity, StoreAnswer
 from dicom_io.tls import TlsFiles
 from dicom_io.transcode import plain
@@ -39,12 +40,13 @@ class AssociationPeer:
 
     query = "C-FIND"
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, jpeg: bool = False) -> None:
         self._target = target
+        self._jpeg = jpeg
 
     def store(self, encoded: bytes) -> StoreAnswer:
-        """Send by C-STORE."""
-        return scu.store(self._target, encoded)
+        """Send by C-STORE, pictures in JPEG Baseline where the destination asks for that."""
+        return scu.store(self._target, as_jpeg(encoded) if self._jpeg else encoded)
 
     def find(self, identity: Identity) -> tuple[str, ...] | None:
         """Ask by C-FIND."""
@@ -61,16 +63,17 @@ class WebPeer:
 
     query = "QIDO-RS"
 
-    def __init__(self, target: WebTarget) -> None:
+    def __init__(self, target: WebTarget, jpeg: bool = False) -> None:
         self._target = target
+        self._jpeg = jpeg
 
     def store(self, encoded: bytes) -> StoreAnswer:
         """Send by STOW-RS.
 
-        Nothing is negotiated there: a result that we compressed goes out in Explicit VR Little Endian, which
-        every server takes (PS3.18 section 8.7.3.5.1).
+        Nothing is negotiated there: unless the destination asks for JPEG Baseline, a result that we
+        compressed goes out in Explicit VR Little Endian, which every server takes (PS3.18 section 8.7.3.5.1).
         """
-        return stow(self._target, plain(encoded))
+        return stow(self._target, as_jpeg(encoded) if self._jpeg else plain(encoded))
 
     def find(self, identity: Identity) -> tuple[str, ...] | None:
         """Ask by QIDO-RS."""
@@ -89,9 +92,10 @@ def peer_of(destination: Destination, settings: Settings) -> Peer:
     Unreachable
         A file with a secret cannot be read, or holds none.
     """
+    jpeg = destination.pictures == "jpeg"
     if destination.url is not None:
-        return WebPeer(web_target_of(destination, settings))
-    return AssociationPeer(target_of(destination, settings))
+        return WebPeer(web_target_of(destination, settings), jpeg)
+    return AssociationPeer(target_of(destination, settings), jpeg)
 
 
 def web_target_of(destination: Destination, settings: Settings) -> WebTarget:

@@ -136,6 +136,8 @@ class Destination(_Frozen):
     """Whether it gets a page with film, heat map and finding in words, for a PACS that shows no report."""
     annotation: bool = False
     """Whether it gets a presentation state: the finding as text and outline over the film itself."""
+    pictures: Literal["lossless", "jpeg"] = "lossless"
+    """How heat map and page go there: RLE Lossless or uncompressed, or `jpeg`, smaller and lossy."""
     tls: DestinationTls | None = None
     """With it the destination is called over TLS."""
     token_file: Path | None = None

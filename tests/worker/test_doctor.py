@@ -16,7 +16,7 @@ import pytest
 from archives import Dcmqrscp, storescp
 from certificates import Authority
 from parts import Orthanc, free_port
-from pydicom.uid import RLELossless
+from pydicom.uid import JPEGBaseline8Bit, RLELossless
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from scripted_pacs import EXPLICIT_LE, IMPLICIT_LE, ScriptedPacs, end_server
@@ -212,6 +212,17 @@ def test_the_form_of_the_heat_map_is_told(examine: Any, syntaxes: tuple[str, ...
     with ScriptedPacs.running(syntaxes=syntaxes) as pacs:
         found = examine(f"PACS@127.0.0.1:{pacs.port}")
     assert found["by"]["heat map"]["words"] == f"would be sent as Secondary Capture, {form}"
+
+
+def test_the_form_of_the_heat_map_follows_the_settings(examine: Any, tmp_path: Path) -> None:
+    for syntax, form in ((JPEGBaseline8Bit, "JPEG Baseline"), (RLELossless, "uncompressed")):
+        with ScriptedPacs.running(syntaxes=(EXPLICIT_LE, syntax)) as pacs:
+            (tmp_path / "data" / "config.toml").write_text(
+                f'[[destination]]\nname = "pacs"\naet = "PACS"\nhost = "127.0.0.1"\nport = {pacs.port}\n'
+                'pictures = "jpeg"\n'
+            )
+            found = examine("pacs")
+        assert found["by"]["heat map"]["words"] == f"would be sent as Secondary Capture, {form}"
 
 
 def test_what_the_settings_want_and_the_peer_has_not_is_trouble(examine: Any, tmp_path: Path) -> None:

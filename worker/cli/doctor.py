@@ -46,9 +46,9 @@ def run(options: argparse.Namespace) -> int:
     expected = _expectation(options.peer, current.settings)
     peer: WebPeer | AssociationPeer
     if isinstance(target, WebTarget):
-        peer, diagnosis = WebPeer(target), examine_web(target, expected)
+        peer, diagnosis = WebPeer(target, expected.jpeg), examine_web(target, expected)
     else:
-        peer, diagnosis = AssociationPeer(target), examine(target, expected)
+        peer, diagnosis = AssociationPeer(target, expected.jpeg), examine(target, expected)
     sends = options.send and diagnosis.reached
     left = doctor.round_trip(diagnosis, peer, expected, current.device) if sends else []
     advice = doctor.cleaning(diagnosis.peer, left)
@@ -70,7 +70,7 @@ def _expectation(word: str, settings: Settings) -> Expectation:
     if destination is None:
         return Expectation()
     profile = None if destination.profile == "auto" else Profile(destination.profile)
-    return Expectation(proof=destination.proof, profile=profile)
+    return Expectation(destination.proof, profile, jpeg=destination.pictures == "jpeg")
 
 
 def _show(diagnosis: Diagnosis) -> None:
