@@ -20,7 +20,7 @@ from dicom_io.errors import InvalidResult
 from dicom_io.transcode import decompress, is_compressed
 
 _LEVEL: Final = 92
-"""Quality of libjpeg: letters of the banner stay sharp, a heat map of 2048 pixels takes some 0.5 MB."""
+"""Quality of libjpeg: letters of the banner stay sharp."""
 _LARGEST_MEAN_DIFFERENCE: Final = 4.0
 """Grey values, over all samples, between a picture and what a reader of its JPEG sees."""
 _METHOD: Final = "ISO_10918_1"
@@ -59,8 +59,10 @@ def as_jpeg(encoded: bytes) -> bytes:
         decompress(image)
     shape = (int(image.Rows), int(image.Columns), 3)
     picture_HW3 = np.frombuffer(image.PixelData, np.uint8, count=int(np.prod(shape))).reshape(shape)
-    frame = imagecodecs.jpeg8_encode(
-        picture_HW3, level=_LEVEL, colorspace="RGB", outcolorspace="YCBCR", subsampling="422"
+    frame = bytes(
+        imagecodecs.jpeg8_encode(
+            picture_HW3, level=_LEVEL, colorspace="RGB", outcolorspace="YCBCR", subsampling="422"
+        )
     )
     _require_alike(picture_HW3, frame)
     _put(image, frame, ratio=picture_HW3.nbytes / len(frame))
