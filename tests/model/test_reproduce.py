@@ -185,7 +185,7 @@ def test_a_series_trains_once_skips_what_is_there_and_gathers_it(
 
     assert (folder / "report" / "report.html").stat().st_mtime_ns == written
     config = from_dict(json.loads((folder / "config.json").read_text()))
-    assert [head.name for head in config.heads] == ["opacity"]
+    assert [head.name for head in config.heads] == ["abnormal"]
     figures = json.loads((tmp_path / "studies" / "figures.json").read_text())
     found = figures["details"]["networks"]["teaching-cnn"]["held_out_cohen_auc"]
     assert found["n"] == 20
