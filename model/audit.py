@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from dicom_io.errors import CxrError
+from model import processor
 from model.audit_html import write_audit_page
 from model.bootstrap import Figure, to_json
 from model.checkpoint import RELEASE, Model, load_model
@@ -185,8 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    processor.prepare(options.threads)
     try:
         model = load_model(options.model)
         request = Request(options.data, options.split or own_split(model, options.model, options.data))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_io.errors import CxrError
-from model import conformal
+from model import conformal, processor
 from model.answers import covid_log_odds
 from model.checkpoint import RELEASE, Calibration, Model, load_model, save_model
 from model.config import Config, DecisionConfig
@@ -268,6 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    processor.prepare()
     try:
         if options.out.exists():
             raise ValueError(f"{options.out} is there already: name a new folder")

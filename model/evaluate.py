@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dicom_io.errors import CxrError
-from model import answers, compare, probability
+from model import answers, compare, probability, processor
 from model.audit_file import read_audit
 from model.checkpoint import RELEASE, Model, load_model
 from model.config import config_sha256
@@ -234,8 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    processor.prepare(options.threads)
     try:
         if options.folds:
             print_folds(write_fold_summary(options.folds, options.out))

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dicom_io.errors import CxrError
-from model import plots
+from model import plots, processor
 from model.bootstrap import Figure, to_json
 from model.checkpoint import RELEASE, Model, load_model
 from model.evaluate import Request, choose, own_split, scored_by
@@ -165,8 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    processor.prepare(options.threads)
     if min(options.films, options.random_films) < 2:
         parser.error("an interval needs at least two films")
     try:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from model import processor
 from model.bootstrap import intervals, to_json
 from model.checkpoint import load_model
 from model.gate import CHILD, LATERAL, NOT_CHEST, PARTS, Gate, named_reason, save_gate
@@ -64,8 +64,7 @@ def fit_and_report(options: argparse.Namespace) -> dict[str, Any]:
     FileNotFoundError, ValueError
         If films are missing, or a kind of them.
     """
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    processor.prepare(options.threads)
     model = load_model(options.model)
     stages = Stages(model.network).names
     films = gather(model, options.data, options.gate, options.cache, options.seed)

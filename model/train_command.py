@@ -16,7 +16,7 @@ import ignite.distributed as idist
 import torch
 
 from dicom_io.errors import CxrError
-from model import checks, data
+from model import checks, data, processor
 from model.config import PRECISIONS, PRESETS, Config, load_config
 from model.contact_sheet import contact_sheet
 from model.exclusions import EXCLUDE_HELP, read_exclusions
@@ -107,8 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.exit(2, WITHOUT_DATA)
     if options.out is None and not (options.dry_run or options.contact_sheet):
         given.error("--out is needed: the folder for checkpoints, logs and the model")
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    processor.prepare(options.threads)
     try:
         if options.network_file:
             runpy.run_path(str(options.network_file))
