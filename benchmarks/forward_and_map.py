@@ -20,6 +20,7 @@ from monai.visualize import GradCAM
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model import processor
 from model.backends import TOLERANCE, Backend, OpenvinoBackend, PytorchBackend
 from model.checkpoint import RELEASE, load_model
 from model.network import FilmNetwork
@@ -86,7 +87,7 @@ def main() -> None:
     parser.add_argument("--films", type=int, default=30, metavar="N")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), metavar="N")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    processor.prepare(options.threads)
     model = load_model(options.model)
     scale, side = model.calibration.cam_scale, model.config.transforms.input_px
     one_pass = OnePass(model.network, scale)

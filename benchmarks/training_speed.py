@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import torch
 
+from model import processor
 from model.config import NetworkConfig, two_heads
 from model.engines import Inferer, make_optimizer
 from model.losses import make_loss
@@ -86,7 +87,7 @@ def main() -> None:
     parser.add_argument("--px", type=int, nargs="+", default=[160, 224])
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    processor.prepare(options.threads)
     for px in options.px:
         changed = augmentation(px)
         print(f"{px} px: augmentation {1000 * changed:.1f} ms a film")
