@@ -1,5 +1,6 @@
 """Calling a peer over TLS, and in words why no association came about."""
 
+import gc
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,13 @@ pytestmark = pytest.mark.filterwarnings(
     # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
     "ignore:Exception ignored in. <(socket.socket|ssl.SSLSocket):pytest.PytestUnraisableExceptionWarning"
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected() -> Iterator[None]:
+    """What was left to the garbage collector here is collected here, and not in another module's test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

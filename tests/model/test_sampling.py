@@ -29,6 +29,8 @@ def test_sources_are_balanced_where_the_schedule_says_so() -> None:
     films += [Film(f"c{n}", "pneumonia", source="darkcovidnet") for n in range(5)]
     films += [Film(f"d{n}", "normal", source="darkcovidnet") for n in range(15)]
     config = two_heads()
+    abnormal = replace(config.heads[0], sources=("rsna", "darkcovidnet"))
+    config = replace(config, heads=(abnormal, *config.heads[1:]))
 
     by_view = sampling_weights(films, config)
     by_source = sampling_weights(
