@@ -72,6 +72,11 @@ class Expectation:
     jpeg: bool = False
     """Whether pictures are sent in JPEG Baseline."""
 
+    @property
+    def pictures(self) -> dict[str, dict[str, str]]:
+        """What pictures are offered in, besides uncompressed: by SOP class, syntax and its name."""
+        return ON_DEMAND if self.jpeg else COMPRESSED
+
 
 @dataclass
 class Diagnosis:
@@ -112,7 +117,7 @@ def examine(target: Target, expected: Expectation) -> Diagnosis:
     connected = connect(diagnosis, target.host, target.port, target.timeout_s)
     if not connected or not (target.tls is None or _secure(diagnosis, target, target.tls)):
         return diagnosis
-    accepted = _associate(diagnosis, target, expected.jpeg)
+    accepted = _associate(diagnosis, target, expected)
     if accepted is not None:
         diagnosis.reached = True
         _judge_storage(diagnosis, accepted, expected)
@@ -168,11 +173,10 @@ def secure(diagnosis: Diagnosis, look: Callable[[], Handshake], verify: Callable
     return diagnosis.add("TLS", Verdict.WELL, f"{words}; the certificate is believed")
 
 
-def _associate(diagnosis: Diagnosis, target: Target, jpeg: bool) -> set[tuple[str, str]] | None:
+def _associate(diagnosis: Diagnosis, target: Target, expected: Expectation) -> set[tuple[str, str]] | None:
     """Echo, and offer everything at once; what was accepted, or None when there is no association."""
     classes = (str(Verification), *OFFERED, *SERVICES)
-    pictures = ON_DEMAND if jpeg else COMPRESSED
-    contexts = [(uid, syntax) for uid in classes for syntax in (*pictures.get(uid, ()), *SYNTAXES)]
+    contexts = [(uid, form) for uid in classes for form in (*expected.pictures.get(uid, ()), *SYNTAXES)]
     try:
         with associate(target, contexts) as association:
             accepted = {
@@ -256,7 +260,7 @@ def _judge_storage(diagnosis: Diagnosis, accepted: set[tuple[str, str]], expecte
     else:
         diagnosis.add("report", Verdict.WELL, f'would be sent as profile "{diagnosis.profile.value}"')
     if SECONDARY_CAPTURE in taken:
-        compressed = (ON_DEMAND if expected.jpeg else COMPRESSED)[SECONDARY_CAPTURE].items()
+        compressed = expected.pictures[SECONDARY_CAPTURE].items()
         forms = [name for syntax, name in compressed if (SECONDARY_CAPTURE, syntax) in accepted]
         form = forms[0] if forms else "uncompressed"
         diagnosis.add("heat map", Verdict.WELL, f"would be sent as Secondary Capture, {form}")

@@ -1,12 +1,10 @@
 """A DICOM file without what is large in it: pixels, documents, curves, overlays, waveforms."""
 
-from io import BytesIO
-
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import BaseTag
 
 from dicom_io.errors import NotDicom
-from dicom_io.part10 import PARSE_FAILURES
+from dicom_io.part10 import PARSE_FAILURES, write_bytes
 
 BULK_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 LARGEST_VALUE = 1024
@@ -31,13 +29,11 @@ def encode_header(dataset: FileDataset) -> bytes:
     """
     try:
         _strip(dataset)
-        buffer = BytesIO()
-        dataset.save_as(buffer, enforce_file_format=True)
+        return write_bytes(dataset)
     except PARSE_FAILURES as error:
         raise NotDicom(
             f"expected a data set that can be written again, came {type(error).__name__}"
         ) from error
-    return buffer.getvalue()
 
 
 def _strip(dataset: Dataset) -> None:

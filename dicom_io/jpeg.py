@@ -10,14 +10,15 @@ from typing import Final
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread, dcmwrite
-from pydicom.dataelem import DataElement
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
 from dicom_io.errors import InvalidResult
-from dicom_io.transcode import decompress, is_compressed
+from dicom_io.headers import read_texts
+from dicom_io.part10 import write_bytes
+from dicom_io.transcode import decompress, is_compressed, put_encapsulated
 
 _LEVEL: Final = 92
 """Quality of libjpeg: letters of the banner stay sharp."""
@@ -43,8 +44,8 @@ def as_jpeg(encoded: bytes) -> bytes:
 
     Raises
     ------
-    NotDicom, UnreadablePixels
-        The object cannot be read.
+    UnreadablePixels
+        Its compressed picture cannot be decoded.
     InvalidResult
         The picture of the JPEG is another one; it must not be sent.
 
@@ -66,9 +67,7 @@ def as_jpeg(encoded: bytes) -> bytes:
     )
     _require_alike(picture_HW3, frame)
     _put(image, frame, ratio=picture_HW3.nbytes / len(frame))
-    buffer = BytesIO()
-    dcmwrite(buffer, image, enforce_file_format=True)
-    return buffer.getvalue()
+    return write_bytes(image)
 
 
 def _require_alike(picture_HW3: NDArray[np.uint8], frame: bytes) -> None:
@@ -83,18 +82,12 @@ def _require_alike(picture_HW3: NDArray[np.uint8], frame: bytes) -> None:
 
 
 def _put(image: Dataset, frame: bytes, ratio: float) -> None:
-    element = DataElement("PixelData", "OB", encapsulate([frame]))
-    element.is_undefined_length = True
-    image["PixelData"] = element
+    put_encapsulated(image, encapsulate([frame]))
     image.PhotometricInterpretation = "YBR_FULL_422"
     image.PlanarConfiguration = 0
     for keyword, value in (("Ratio", f"{ratio:.2f}"), ("Method", _METHOD)):
         # A film that was lossy itself has told of its own compression: one value for each (C.7.6.1.1.5.2).
         name = f"LossyImageCompression{keyword}"
-        before = image.get(name)
-        earlier = (
-            [] if before in (None, "") else [before] if isinstance(before, str | float) else list(before)
-        )
-        setattr(image, name, [*earlier, value])
+        setattr(image, name, [*read_texts(image, name), value])
     image.LossyImageCompression = "01"
     image.file_meta.TransferSyntaxUID = JPEGBaseline8Bit

@@ -1,12 +1,12 @@
-"""From a DICOM file (PS3.10) to a data set, with bounds on what a damaged or hostile one may cost."""
+"""From a DICOM file (PS3.10) to a data set, with bounds on what a hostile one may cost, and back to bytes."""
 
 import struct
 import zlib
 from io import BytesIO
 from pathlib import Path
 
-from pydicom import config, dcmread
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom import config, dcmread, dcmwrite
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset as read_elements
 from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -102,6 +102,19 @@ def read_file_meta(data: bytes) -> FileMetaDataset:
         raise NotDicom(
             f"expected file meta information, parsing failed with {type(error).__name__}"
         ) from error
+
+
+def write_bytes(dataset: Dataset) -> bytes:
+    """Return a data set with file meta information as a part-10 file (PS3.10 section 7.1).
+
+    Raises
+    ------
+    Exception
+        One of `PARSE_FAILURES` if it cannot be written, as may be with a damaged one.
+    """
+    buffer = BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 def _parse(data: bytes, max_bytes: int) -> FileDataset:

@@ -1,11 +1,9 @@
 """A finding or a refusal → a structured report in one of four forms, and any result → part-10 bytes."""
 
-from io import BytesIO
 from typing import Final
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import Comprehensive3DSR, ComprehensiveSR, EnhancedSR
-from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
@@ -21,6 +19,7 @@ from dicom_io.identity import (
     require_sound,
     without_names,
 )
+from dicom_io.part10 import write_bytes
 from dicom_io.profiles import REPORT_SOP_CLASS, Profile
 from dicom_io.report_text import build_text
 from dicom_io.report_tree import build_tree
@@ -184,6 +183,4 @@ def encode(dataset: Dataset) -> bytes:
     compressed = "PixelData" in copy and compress_if_smaller(copy)
     meta.TransferSyntaxUID = RLELossless if compressed else ExplicitVRLittleEndian
     copy.file_meta = meta
-    buffer = BytesIO()
-    dcmwrite(buffer, copy, enforce_file_format=True)
-    return buffer.getvalue()
+    return write_bytes(copy)

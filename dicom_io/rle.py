@@ -9,9 +9,10 @@ from typing import Final
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+
+from dicom_io.transcode import put_encapsulated
 
 _HEADER: Final = struct.Struct("<16L")
 """Number of segments, and the offset of each from the start of the frame (PS3.5 section G.5)."""
@@ -72,7 +73,5 @@ def compress_if_smaller(image: Dataset) -> bool:
     encapsulated = encapsulate([encode_planes(plain.reshape(shape))])
     if len(encapsulated) >= len(image.PixelData):
         return False
-    element = DataElement("PixelData", "OB", encapsulated)
-    element.is_undefined_length = True
-    image["PixelData"] = element
+    put_encapsulated(image, encapsulated)
     return True

@@ -2,13 +2,14 @@
 
 from io import BytesIO
 
-from pydicom import dcmread, dcmwrite
+from pydicom import dcmread
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from dicom_io import codecs
 from dicom_io.errors import UnreadablePixels
-from dicom_io.part10 import PARSE_FAILURES, read_file_meta
+from dicom_io.part10 import PARSE_FAILURES, read_file_meta, write_bytes
 
 
 def is_compressed(transfer_syntax_uid: str) -> bool:
@@ -40,6 +41,21 @@ def decompress(dataset: Dataset) -> None:
         raise UnreadablePixels(f"expected pixels that can be decoded: {type(error).__name__}") from error
 
 
+def put_encapsulated(image: Dataset, encapsulated: bytes) -> None:
+    """Replace Pixel Data by what is encapsulated (PS3.5 section A.4); the element is a new one.
+
+    Parameters
+    ----------
+    image : pydicom.dataset.Dataset
+        The caller says in its file meta information how it is encoded.
+    encapsulated : bytes
+        As `pydicom.encaps.encapsulate` returns it.
+    """
+    element = DataElement("PixelData", "OB", encapsulated)
+    element.is_undefined_length = True
+    image["PixelData"] = element
+
+
 def plain(encoded: bytes) -> bytes:
     """Return a part-10 object without compression; one that has none stays as it is, byte for byte.
 
@@ -54,6 +70,4 @@ def plain(encoded: bytes) -> bytes:
         return encoded
     dataset = dcmread(BytesIO(encoded))
     decompress(dataset)
-    buffer = BytesIO()
-    dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()
+    return write_bytes(dataset)

@@ -164,8 +164,9 @@ def config_of(study: Study, name: str, quick: bool = False) -> Config:
     if name not in RECIPES:
         raise ValueError(f"expected a network with a recipe ({', '.join(RECIPES)}), came {name!r}")
     recipe, base = RECIPES[name], heads_of(study)
-    few = study.sources == BENCHMARK
-    schedule = recipe.benchmark if few else recipe.families
+    schedule, transforms = recipe.families, recipe.transforms
+    if study.sources == BENCHMARK:
+        schedule, transforms = recipe.benchmark, recipe.benchmark_transforms or recipe.transforms
     calibrates = tuple(source for source in ("radiography",) if source in study.held_out)
     data = replace(base.data, held_out_sources=study.held_out, calibration_sources=calibrates)
     return replace(
@@ -174,7 +175,7 @@ def config_of(study: Study, name: str, quick: bool = False) -> Config:
         heads=tuple(_within(head, study) for head in base.heads),
         data=data,
         network=recipe.network,
-        transforms=recipe.benchmark_transforms or recipe.transforms if few else recipe.transforms,
+        transforms=transforms,
         schedule=replace(schedule, epochs=1, steps=2) if quick else schedule,
     )
 

@@ -1,5 +1,6 @@
 """Real parts for the tests: Redis, PostgreSQL, Orthanc and our own processes, on free loopback ports."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,13 @@ def installation(tmp_path: Path, redis_server: RedisServer, orthanc: Orthanc) ->
     made = Installation(tmp_path / "data", broker_url=redis_server.url, pacs=orthanc)
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="module")
+def collected() -> Iterator[None]:
+    """What a module leaves to the garbage collector is collected there, and not in another module's test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Calling a peer over TLS, and in words why no association came about."""
 
-import gc
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,17 +15,13 @@ from dicom_io.errors import Unreachable
 from dicom_io.scu import Outcome
 from dicom_io.tls import TlsFiles, server_context
 
-pytestmark = pytest.mark.filterwarnings(
-    # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
-    "ignore:Exception ignored in. <(socket.socket|ssl.SSLSocket):pytest.PytestUnraisableExceptionWarning"
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def collected() -> Iterator[None]:
-    """What was left to the garbage collector here is collected here, and not in another module's test."""
-    yield
-    gc.collect()
+pytestmark = [
+    pytest.mark.usefixtures("collected"),
+    pytest.mark.filterwarnings(
+        # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
+        "ignore:Exception ignored in. <(socket.socket|ssl.SSLSocket):pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -563,7 +563,7 @@ DICOM_FILMS = {
     "chest_cr_rsna_jpeg.dcm": "judged",
     "chest_dx_fuji_mono1.dcm": NOT_CHEST,  # the thorax of an animal, from the side
     "cr_modality_lut_jpegll.dcm": NOT_CHEST,  # teeth
-    # Refused, under the wrong name: no hip was learned, and it is long and bright as a lateral is.
+    # Refused, under the wrong name: no hip was learned.
     "hip_cr_fuji_jpeg12.dcm": LATERAL,
     "hip_cr_fuji_jpegll.dcm": LATERAL,
     "extremity_cr_fuji_j2k.dcm": NOT_CHEST,

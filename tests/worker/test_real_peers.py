@@ -1,6 +1,5 @@
 """Deliveries to PACS that others wrote, each with its proof: Orthanc and dcmtk."""
 
-import gc
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,17 +32,13 @@ COMPARED = (
     "PatientName",
 )
 
-pytestmark = pytest.mark.filterwarnings(
-    # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
-    "ignore:Exception ignored in. <(socket.socket|ssl.SSLSocket):pytest.PytestUnraisableExceptionWarning"
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def collected() -> Iterator[None]:
-    """What was left to the garbage collector here is collected here, and not in another module's test."""
-    yield
-    gc.collect()
+pytestmark = [
+    pytest.mark.usefixtures("collected"),
+    pytest.mark.filterwarnings(
+        # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
+        "ignore:Exception ignored in. <(socket.socket|ssl.SSLSocket):pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 
 
 def to(port: int, aet: str, proof: str, **more: Any) -> Destination:
