@@ -5,9 +5,11 @@ import csv
 import dataclasses
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,8 +134,8 @@ def write_study(config: Config, study: Study, manifest: Path, folder: Path) -> N
     kept.write_text(json.dumps(values, indent=1) + "\n")
 
 
-def command_of(unit: Unit) -> list[str]:
-    """Return the training command of a unit; a run that was broken off goes on."""
+def command_of(unit: Unit, jobs: int = 1) -> list[str]:
+    """Return the training command of one of so many runs side by side; one that was broken off goes on."""
     shared = unit.shared
     command = [
         "-m", "model.train", "--data", str(shared / "films.csv"), "--config", str(shared / "config.json"),
@@ -141,6 +143,8 @@ def command_of(unit: Unit) -> list[str]:
     ]  # fmt: skip
     if unit.fold is not None:
         command += ["--folds", str(shared / "folds.csv"), "--fold", str(unit.fold)]
+    if jobs > 1:
+        command += ["--threads", str(max(1, (os.cpu_count() or 1) // jobs))]
     if (unit.folder / STATE).exists():
         command.append("--resume")
     return command
@@ -156,6 +160,8 @@ class Given:
     """Films to leave out, with the reason."""
     quick: bool = False
     """Two batches each: figures mean nothing."""
+    jobs: int = 1
+    """Runs side by side, which share the processor's threads."""
 
     def config(self, unit: Unit) -> Config:
         """Return the configuration of a unit."""
@@ -170,20 +176,35 @@ def carry_out(units: Sequence[Unit], given: Given) -> None:
     Raises
     ------
     StudyFailed
-        As soon as a run ends with an error; what was finished stays.
+        As soon as a run ends with an error; what was finished stays, and what runs beside it is waited for.
     """
-    for number, unit in enumerate(units, 1):
+    for unit in units:
         write_study(given.config(unit), STUDIES[unit.study], given.manifest, unit.shared)
-        if unit.done:
-            log.info("%d of %d: %s is there", number, len(units), unit.folder)
-            continue
-        command = command_of(unit)
-        log.info("%d of %d: python %s", number, len(units), " ".join(command))
-        ended = subprocess.run([sys.executable, *command], check=False)
-        if ended.returncode:
-            raise StudyFailed(
-                f"{unit.folder}: training ended with code {ended.returncode}; the same command goes on"
-            )
+    left = [unit for unit in units if not unit.done]
+    log.info("%d of %d runs are there", len(units) - len(left), len(units))
+    with ThreadPoolExecutor(given.jobs) as pool:
+        try:
+            for ended in as_completed([pool.submit(run_one, unit, given.jobs) for unit in left]):
+                ended.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def run_one(unit: Unit, jobs: int) -> None:
+    """Train and evaluate one unit in a process of its own.
+
+    Raises
+    ------
+    StudyFailed
+        If it ends with an error.
+    """
+    command = command_of(unit, jobs)
+    log.info("%s: python %s", unit.folder, " ".join(command))
+    ended = subprocess.run([sys.executable, *command], check=False)
+    if ended.returncode:
+        raise StudyFailed(
+            f"{unit.folder}: training ended with code {ended.returncode}; the same command goes on"
+        )
 
 
 def finished(units: Sequence[Unit]) -> Iterator[tuple[str, str, list[Path]]]:
@@ -210,6 +231,14 @@ def write_figures(out: Path, units: Sequence[Unit]) -> dict[str, Any]:
     return report
 
 
+def count(text: str) -> int:
+    """Return a whole number above 0, as an option of the command is read."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, came {number}")
+    return number
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     parser = argparse.ArgumentParser(prog="python -m model.reproduce", description=__doc__)
@@ -222,6 +251,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--study", nargs="+", choices=tuple(STUDIES), default=list(STUDIES), help="all by default"
     )
     parser.add_argument("--exclude", type=Path, metavar="FILE", help=EXCLUDE_HELP)
+    parser.add_argument("--jobs", type=count, default=1, metavar="N", help="runs side by side (1)")
     parser.add_argument(
         "--quick", action="store_true", help="two batches each, to see that all runs; figures mean nothing"
     )
@@ -239,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not options.gather:
             excluded = read_exclusions(options.exclude) if options.exclude else {}
-            given = Given(options.data, excluded, options.quick)
+            given = Given(options.data, excluded, options.quick, options.jobs)
             carry_out(units_of(options.out, options.network, options.study), given)
         # Whatever else is finished belongs into the figures too.
         write_figures(options.out, units_of(options.out, list(RECIPES), list(STUDIES)))

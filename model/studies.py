@@ -109,7 +109,9 @@ RELEASED = "efficientnet-lite0"
 
 _RELEASE = two_heads()
 _TEACHING = teaching()
-_FINE = ScheduleConfig(epochs=6, steps=30, backbone_rate=5e-4, head_rate=5e-4, average=0.97, probe=0.1)
+_FINE = ScheduleConfig(
+    epochs=12, steps=30, backbone_rate=1e-3, head_rate=1e-3, average=0.97, probe=0.1, patience=4
+)
 # darkcovidnet's films are larger than rsna's, and there are twenty runs to make on them.
 _SMALL = TransformConfig(film_px=160, input_px=160)
 _FRESH = ScheduleConfig(epochs=6, steps=50, backbone_rate=1e-3, head_rate=1e-3)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -171,23 +172,47 @@ def test_the_table_says_what_was_not_run() -> None:
     assert table.count("not run") == len(WANTED) - 1
 
 
-def test_a_series_trains_once_skips_what_is_there_and_gathers_it(
+def test_a_series_goes_on_after_a_broken_run_and_gathers_what_is_there(
     manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    out = tmp_path / "studies"
     asked = [
-        "--data", str(manifest), "--out", str(tmp_path / "studies"), "--network", "teaching-cnn",
-        "--study", "held-out-cohen", "--quick",
+        "--data", str(manifest), "--out", str(out), "--network", "teaching-cnn",
+        "--study", "held-out-cohen", "held-out-radiography", "--quick", "--jobs", "2",
     ]  # fmt: skip
-    assert reproduce.main(asked) == 0
-    folder = tmp_path / "studies" / "teaching-cnn" / "held-out-cohen"
-    written = (folder / "report" / "report.html").stat().st_mtime_ns
+    broken, whole = out / "teaching-cnn" / "held-out-cohen", out / "teaching-cnn" / "held-out-radiography"
+    in_the_way = broken / "model"
+    broken.mkdir(parents=True)
+    in_the_way.write_text("no folder")
+    with pytest.raises(SystemExit, match="2"):
+        reproduce.main(asked)
+    assert "held-out-cohen: training ended with code 2; the same command goes on" in capfd.readouterr().err
+    written = (whole / "report" / "report.html").stat().st_mtime_ns
+    in_the_way.unlink()
     assert reproduce.main(asked) == 0
 
-    assert (folder / "report" / "report.html").stat().st_mtime_ns == written
-    config = from_dict(json.loads((folder / "config.json").read_text()))
+    assert (whole / "report" / "report.html").stat().st_mtime_ns == written
+    config = from_dict(json.loads((broken / "config.json").read_text()))
     assert [head.name for head in config.heads] == ["abnormal"]
-    figures = json.loads((tmp_path / "studies" / "figures.json").read_text())
+    figures = json.loads((out / "figures.json").read_text())
     found = figures["details"]["networks"]["teaching-cnn"]["held_out_cohen_auc"]
     assert found["n"] == 20
     assert "held_out_cohen_auc" not in figures, "figures of other networks are not the release's"
     assert "| teaching-cnn |" in capfd.readouterr().out
+
+
+def test_runs_side_by_side_share_the_threads(tmp_path: Path) -> None:
+    (unit,) = reproduce.units_of(tmp_path, ["teaching-cnn"], ["held-out-cohen"])
+
+    assert "--threads" not in reproduce.command_of(unit)
+    shared = reproduce.command_of(unit, 10_000)
+    assert shared[shared.index("--threads") + 1] == "1"
+    half = reproduce.command_of(unit, 2)
+    assert half[half.index("--threads") + 1] == str(max(1, (os.cpu_count() or 1) // 2))
+
+
+def test_fewer_than_one_run_at_a_time_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        reproduce.main(["--data", "m.csv", "--out", "o", "--jobs", "0"])
+
+    assert "--jobs: expected 1 or more, came 0" in capsys.readouterr().err
