@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,14 @@ log = logging.getLogger(__name__)
 
 STATE = "state.pt"
 BEST = "best.safetensors"
+
+
+def rank(validated: Mapping[str, float]) -> tuple[float, float]:
+    """Return what an epoch is chosen by: its validation figure and, where that is equal, the lower loss.
+
+    On few films an AUC of 1 is soon reached; the loss still tells which epoch parts the classes further.
+    """
+    return validated[KEY], -validated["loss"]
 
 
 class Recorder:
@@ -40,7 +49,7 @@ class Recorder:
         self.parts = parts
         self.runlog = runlog
         self.start = start
-        self.best_figure = -math.inf
+        self.best = (-math.inf, -math.inf)
         self.best_epoch = 0
         self.started_s = time.monotonic()
 
@@ -60,7 +69,7 @@ class Recorder:
             )
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
-        self.best_figure, self.best_epoch = state["best_figure"], state["best_epoch"]
+        self.best, self.best_epoch = tuple(state["best"]), state["best_epoch"]
         self.start = state["start"]
         trainer.state.epoch, trainer.state.max_epochs = state["epoch"], schedule.epochs
         trainer.state.iteration = state["epoch"] * schedule.steps
@@ -78,13 +87,13 @@ class Recorder:
             If the disk is full; what was kept of the epochs before is whole.
         """
         epoch = trainer.state.epoch
-        better = validated[KEY] > self.best_figure
+        better = rank(validated) > self.best
         if better:
-            self.best_figure, self.best_epoch = validated[KEY], epoch
+            self.best, self.best_epoch = rank(validated), epoch
         if self.runlog is None:
             return
         state = {name: part.state_dict() for name, part in self.parts.items()}
-        state |= {"epoch": epoch, "best_figure": self.best_figure, "best_epoch": self.best_epoch}
+        state |= {"epoch": epoch, "best": self.best, "best_epoch": self.best_epoch}
         state |= {"finished": bool(trainer.should_terminate), "config_sha256": config_hash}
         state["start"] = self.start
         try:

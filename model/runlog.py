@@ -123,7 +123,7 @@ def draw_curves(out: Path) -> None:
             axes.plot(epochs, values, style, label=part, markersize=3)
         axes.set(title=title, xlabel="epoch")
         axes.legend(frameon=False)
-    best = max(rows, key=lambda row: row["validation_mean_auc"])
+    best = max(rows, key=lambda row: (row["validation_mean_auc"], -row["validation_loss"]))
     axes.axvline(best["epoch"], color="grey", linewidth=0.8, linestyle=":")
     figure.suptitle(
         f"Training films are augmented and balanced; epoch {best['epoch']:.0f} was best", fontsize=9
