@@ -40,6 +40,9 @@ HELD_OUT = {
 }
 """Figures of `WANTED` that an evaluation holds too, of families that trained nothing: what to say of each."""
 
+YIELDING = (*HELD_OUT, "ece_out_of_family")
+"""Figures of an evaluation that give way to a study's, which trains anew without the family."""
+
 
 def read_figures(path: Path, command: str) -> Figures:
     """Return figures by name, and ``details``, as a file holds them.
@@ -135,12 +138,16 @@ def join(
     """
     figures: Figures = {}
     studied = _flat(studies or {})
+    evaluated = of_release(evaluation) | held_out(evaluation)
     parts = {
-        "evaluation": of_release(evaluation),
+        "evaluation": {
+            name: values
+            for name, values in evaluated.items()
+            if not (name in YIELDING and is_defined(studied, name))
+        },
         "gate": gate["figures"],
         "audit": _flat(audit),
         "studies": studied,
-        "evaluation by source": {k: v for k, v in held_out(evaluation).items() if k not in studied},
     }
     for part, found in parts.items():
         told = {name: values for name, values in found.items() if values["value"] is not None}
