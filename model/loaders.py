@@ -11,9 +11,18 @@ from monai.data.dataloader import DataLoader
 from monai.data.dataset import CacheDataset
 
 from dicom_io.errors import CxrError
-from model import data, transforms
+from model import data, processor, transforms
 from model.config import Config
 from model.sampling import BalancedSampler
+
+
+class LeanLoader(DataLoader):
+    """A loader whose processes are forked without the memory of what was freed before."""
+
+    def __iter__(self) -> Any:
+        """Return an iterator over batches; its processes begin here."""
+        processor.give_back()
+        return super().__iter__()
 
 
 def make_loaders(
@@ -49,8 +58,8 @@ def make_loaders(
     schedule = config.schedule
     sampler = BalancedSampler(data.sampling_weights(films["train"], config), schedule, rank, processes)
     batch = schedule.batch // processes
-    loader = DataLoader(training, batch_size=batch, sampler=sampler, num_workers=schedule.workers)
-    return loader, sampler, DataLoader(validation, batch_size=2 * batch, num_workers=schedule.workers)
+    loader = LeanLoader(training, batch_size=batch, sampler=sampler, num_workers=schedule.workers)
+    return loader, sampler, LeanLoader(validation, batch_size=2 * batch, num_workers=schedule.workers)
 
 
 def _items(config: Config, folder: Path, films: list[data.Film]) -> list[dict[str, Any]]:
