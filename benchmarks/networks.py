@@ -9,19 +9,17 @@ machine disturb all alike; the median is told, and the median ratio to the relea
 import argparse
 import os
 import statistics
-import time
 from dataclasses import replace
 
 import torch
 
+from benchmarks.forward_and_map import WARM_UP, maps_of, timed
 from model import processor
 from model.backends import OpenvinoBackend
 from model.config import two_heads
 from model.network import build_network
 from model.one_pass import OnePass
 from model.studies import RECIPES, RELEASED
-
-WARM_UP = 3
 
 
 def main() -> None:
@@ -39,15 +37,14 @@ def main() -> None:
         side = recipe.transforms.input_px
         plain = replace(recipe.network, pretrained=False)
         network = build_network(replace(two_heads(), network=plain, transforms=recipe.transforms))
-        served[name] = OpenvinoBackend(OnePass(network, 1.0), side, options.threads)
+        served[name] = maps_of(OpenvinoBackend(OnePass(network, 1.0), side, options.threads))
         about[name] = f"{side:4d} px {sum(part.numel() for part in network.parameters()):12,d} parameters"
         films[name] = torch.randn(1, 3, side, side)
     times: dict[str, list[float]] = {name: [] for name in RECIPES}
     for number in range(-WARM_UP, options.films):
-        for name, backend in served.items():
-            started = time.perf_counter()
-            backend(films[name])
-            times[name] += [1000 * (time.perf_counter() - started)] if number >= 0 else []
+        for name, action in served.items():
+            ms, _ = timed(action, films[name])
+            times[name] += [ms] if number >= 0 else []
     print(f"logits, map and summary of one film, OpenVINO, {options.threads} threads, {options.films} films")
     for name, taken in times.items():
         ratio = statistics.median(own / base for own, base in zip(taken, times[RELEASED], strict=True))

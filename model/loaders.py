@@ -21,7 +21,8 @@ class LeanLoader(DataLoader):
 
     def __iter__(self) -> Any:
         """Return an iterator over batches; its processes begin here."""
-        processor.give_back()
+        if self.num_workers:
+            processor.give_back()
         return super().__iter__()
 
 

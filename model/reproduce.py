@@ -182,12 +182,12 @@ def carry_out(units: Sequence[Unit], given: Given) -> None:
         write_study(given.config(unit), STUDIES[unit.study], given.manifest, unit.shared)
     left = [unit for unit in units if not unit.done]
     log.info("%d of %d runs are there", len(units) - len(left), len(units))
-    with ThreadPoolExecutor(given.jobs) as pool:
-        try:
-            for ended in as_completed([pool.submit(run_one, unit, given.jobs) for unit in left]):
-                ended.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    pool = ThreadPoolExecutor(given.jobs)
+    try:
+        for ended in as_completed([pool.submit(run_one, unit, given.jobs) for unit in left]):
+            ended.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def run_one(unit: Unit, jobs: int) -> None:

@@ -105,7 +105,7 @@ def _mlflow(uri: str) -> Any:
     return mlflow
 
 
-def draw_curves(out: Path) -> None:
+def draw_curves(out: Path, best_epoch: int) -> None:
     """Draw loss and AUC of training and validation over the epochs, where they part is overfitting."""
     # Only a run that ends needs the drawing library.
     from matplotlib.figure import Figure
@@ -123,9 +123,6 @@ def draw_curves(out: Path) -> None:
             axes.plot(epochs, values, style, label=part, markersize=3)
         axes.set(title=title, xlabel="epoch")
         axes.legend(frameon=False)
-    best = max(rows, key=lambda row: (row["validation_mean_auc"], -row["validation_loss"]))
-    axes.axvline(best["epoch"], color="grey", linewidth=0.8, linestyle=":")
-    figure.suptitle(
-        f"Training films are augmented and balanced; epoch {best['epoch']:.0f} was best", fontsize=9
-    )
+    axes.axvline(best_epoch, color="grey", linewidth=0.8, linestyle=":")
+    figure.suptitle(f"Training films are augmented and balanced; epoch {best_epoch} was best", fontsize=9)
     figure.savefig(out / CURVES, dpi=110)

@@ -126,7 +126,7 @@ def fit(config: Config, run: Run, films: Subsets) -> tuple[FilmNetwork | None, d
         if runlog is not None:
             runlog.close()
     if leads:
-        draw_curves(run.out)
+        draw_curves(run.out, recorder.best_epoch)
     stopped = run.stop_after is not None and trainer.state.epoch == run.stop_after < config.schedule.epochs
     if stopped or not leads:
         return None, recorder.told()

@@ -31,7 +31,7 @@ import torch
 from model import processor
 from model.loaders import LeanLoader
 processor.prepare(1)
-def resident_mb(_=None):
+def resident_mb():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096 // 1_000_000
 class Measured(torch.utils.data.Dataset):

@@ -214,30 +214,35 @@ def test_families_held_out_are_scored_by_the_evaluation_on_films_that_did_not_ca
     assert "the model's own threshold" in caught["method"]
 
 
+OTHER_PLACES = {**studies()["within_cohen_auc"], "set": "other places"}
+
+
+@pytest.fixture
+def evaluation(run: Run, tmp_path: Path) -> Path:
+    """The run's evaluation, with films of other places."""
+    return rewritten(
+        run.folder / "run" / "report" / "metrics.json", tmp_path / "metrics.json",
+        lambda values: values.update(ece_out_of_family=OTHER_PLACES),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["held_out_radiography_auc", "ece_out_of_family"])
 def test_figures_of_the_studies_stand_before_those_of_the_evaluation(
-    name: str, run: Run, tmp_path: Path
+    name: str, run: Run, evaluation: Path, tmp_path: Path
 ) -> None:
-    own, theirs = ({**studies()["within_cohen_auc"], "set": words} for words in ("a study", "other places"))
+    own = {**studies()["within_cohen_auc"], "set": "a study"}
     figures = rewritten(
         run.folder / "figures.json", tmp_path / "figures.json", lambda values: values.update({name: own})
     )
-    evaluation = rewritten(
-        run.folder / "run" / "report" / "metrics.json", tmp_path / "metrics.json",
-        lambda values: values.update({"ece_out_of_family": theirs}),
-    )  # fmt: skip
 
     assert ship.main(run.words(tmp_path / "to", figures=figures, evaluation=evaluation)) == 0
 
     assert json.loads((tmp_path / "to" / METRICS).read_text())[name] == own
 
 
-def test_an_evaluation_of_other_places_stands_where_no_study_was_run(run: Run, tmp_path: Path) -> None:
-    theirs = {**studies()["within_cohen_auc"], "set": "other places"}
-    evaluation = rewritten(
-        run.folder / "run" / "report" / "metrics.json", tmp_path / "metrics.json",
-        lambda values: values.update({"ece_out_of_family": theirs}),
-    )  # fmt: skip
+def test_an_evaluation_of_other_places_stands_where_no_study_was_run(
+    run: Run, evaluation: Path, tmp_path: Path
+) -> None:
     figures = rewritten(
         run.folder / "figures.json", tmp_path / "figures.json",
         lambda values: values.pop("ece_out_of_family"),
@@ -245,7 +250,7 @@ def test_an_evaluation_of_other_places_stands_where_no_study_was_run(run: Run, t
 
     assert ship.main(run.words(tmp_path / "to", figures=figures, evaluation=evaluation)) == 0
 
-    assert json.loads((tmp_path / "to" / METRICS).read_text())["ece_out_of_family"] == theirs
+    assert json.loads((tmp_path / "to" / METRICS).read_text())["ece_out_of_family"] == OTHER_PLACES
 
 
 # The sheets
