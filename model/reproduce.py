@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from model import folds, study_figures
-from model.config import Config, DataConfig, to_dict
+from model.config import Config, DataConfig, from_dict, to_dict
 from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.manifest import read_manifest
 from model.recorder import STATE
-from model.studies import RECIPES, RELEASED, STUDIES, Study, config_of
+from model.studies import RECIPES, RELEASED, STUDIES, Study, config_of, recipe_sha256
 
 log = logging.getLogger(__name__)
 
@@ -207,27 +207,41 @@ def run_one(unit: Unit, jobs: int) -> None:
         )
 
 
-def finished(units: Sequence[Unit]) -> Iterator[tuple[str, str, list[Path]]]:
-    """Yield network, study and the evaluations of each study of which every run is done."""
+def finished(units: Sequence[Unit]) -> Iterator[tuple[str, str, list[Unit]]]:
+    """Yield network, study and the runs of each study of which every run is done."""
     for network in dict.fromkeys(unit.network for unit in units):
         for study in dict.fromkeys(unit.study for unit in units):
             runs = [unit for unit in units if (unit.network, unit.study) == (network, study)]
             if runs and all(unit.done for unit in runs):
-                yield network, study, [unit.report for unit in runs]
+                yield network, study, runs
 
 
-def write_figures(out: Path, units: Sequence[Unit]) -> dict[str, Any]:
-    """Write ``figures.json``: the released network's figures by name, and under ``details`` those of all."""
-    found: dict[str, Any] = {}
-    table: dict[str, dict[str, Any]] = {}
-    for network, study, folders in finished(units):
-        figures = study_figures.figures_of(study, folders)
-        table.setdefault(network, {}).update(figures)
-        if network == RELEASED:
-            found |= figures
-    report = {**found, "details": {"networks": table}}
+def write_figures(out: Path, units: Sequence[Unit], earlier: Path | None = None) -> dict[str, Any]:
+    """Write ``figures.json``: the released network's figures by name, and under ``details`` those of all.
+
+    Parameters
+    ----------
+    out
+        The folder of all runs.
+    units
+        Runs whose figures are taken, of each study of which all are done.
+    earlier
+        ``metrics.json`` of a release; its figures stand for studies that are not done here.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the earlier release is none.
+    """
+    table, recipes = study_figures.read_earlier(earlier) if earlier else ({}, {})
+    for network, study, runs in finished(units):
+        table.setdefault(network, {}).update(study_figures.figures_of(study, [run.report for run in runs]))
+        config = from_dict(json.loads((runs[0].shared / "config.json").read_text()))
+        recipes.setdefault(network, {})[study] = recipe_sha256(config)
+    ordered = {name: table[name] for name in RECIPES if name in table}
+    report = {**ordered.get(RELEASED, {}), "details": {"networks": ordered, "recipes": recipes}}
     (out / "figures.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
-    (out / "table.md").write_text(study_figures.as_table(table))
+    (out / "table.md").write_text(study_figures.as_table(ordered))
     return report
 
 
@@ -253,6 +267,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--exclude", type=Path, metavar="FILE", help=EXCLUDE_HELP)
     parser.add_argument("--jobs", type=count, default=1, metavar="N", help="runs side by side (1)")
     parser.add_argument(
+        "--earlier", type=Path, metavar="JSON",
+        help="metrics.json of a release, whose figures stand for studies that are not done here",
+    )  # fmt: skip
+    parser.add_argument(
         "--quick", action="store_true", help="two batches each, to see that all runs; figures mean nothing"
     )
     parser.add_argument(
@@ -272,7 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given = Given(options.data, excluded, options.quick, options.jobs)
             carry_out(units_of(options.out, options.network, options.study), given)
         # Whatever else is finished belongs into the figures too.
-        write_figures(options.out, units_of(options.out, list(RECIPES), list(STUDIES)))
+        write_figures(options.out, units_of(options.out, list(RECIPES), list(STUDIES)), options.earlier)
     except (OSError, ValueError, StudyFailed) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     except KeyboardInterrupt:

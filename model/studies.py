@@ -1,5 +1,7 @@
 """The runs behind the release's figures, as tables: films, questions, networks and schedules."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -12,6 +14,7 @@ from model.config import (
     one_head,
     teaching,
     three_class,
+    to_dict,
     two_heads,
 )
 from model.evaluation_sets import AGAINST_DISEASE, AGAINST_NORMAL, REST
@@ -180,6 +183,12 @@ def config_of(study: Study, name: str, quick: bool = False) -> Config:
         transforms=transforms,
         schedule=replace(schedule, epochs=1, steps=2) if quick else schedule,
     )
+
+
+def recipe_sha256(config: Config) -> str:
+    """Return a hash of a study's configuration, whatever films were left out by name."""
+    whole = replace(config, data=replace(config.data, left_out_films={}))
+    return hashlib.sha256(json.dumps(to_dict(whole), sort_keys=True).encode()).hexdigest()
 
 
 def _within(head: HeadConfig, study: Study) -> HeadConfig:

@@ -1,6 +1,7 @@
 """From the evaluations of a study's runs to figures by name, and a table of networks."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,18 @@ from model.fold_figures import Fold, summarise_folds
 from model.fold_files import read_fold
 from model.metrics import Called
 from model.predictions import Predictions, read_classes
-from model.studies import CLASSES, WANTED, Wanted
+from model.release_figures import read_figures
+from model.studies import CLASSES, RECIPES, STUDIES, WANTED, Wanted, config_of, recipe_sha256
+
+log = logging.getLogger(__name__)
 
 COVID = "covid"
+SHIP = "python -m model.ship"
+
+Table = dict[str, dict[str, dict[str, Any]]]
+"""Figures by network and name."""
+Recipes = dict[str, dict[str, str]]
+"""`model.studies.recipe_sha256` by network and study."""
 
 
 def figures_of(study: str, folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
@@ -79,6 +89,46 @@ def called(predictions: Predictions, folder: Path) -> Called:
     known_N = np.array([label in class_of for label in predictions.label], bool)
     truth_N = np.array([class_of[label] for label in predictions.label if label in class_of], np.int64)
     return Called(truth_N, logits_NK[known_N].argmax(axis=1), predictions.units.subset(known_N), names)
+
+
+def read_earlier(path: Path) -> tuple[Table, Recipes]:
+    """Return the studies' figures that an earlier release holds, as far as they are of today's recipes.
+
+    Parameters
+    ----------
+    path
+        ``metrics.json`` of that release.
+
+    Returns
+    -------
+    tuple
+        Figures, and the recipes that were written down with them.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it is something else.
+    """
+    studies = read_figures(path, SHIP)["details"].get("studies", {})
+    table, recipes = Table(), Recipes()
+    for network, figures in studies.get("networks", {}).items():
+        told = studies.get("recipes", {}).get(network, {})
+        for name, figure in figures.items():
+            study = WANTED[name].study if name in WANTED else None
+            if study is None or not _of_today(study, network, told.get(study)):
+                log.warning("%s: %s of %s is of another recipe: left out", path.name, name, network)
+                continue
+            table.setdefault(network, {})[name] = figure
+            if study in told:
+                recipes.setdefault(network, {})[study] = told[study]
+    return table, recipes
+
+
+def _of_today(study: str, network: str, recipe: str | None) -> bool:
+    if network not in RECIPES:
+        return False
+    # The first releases with studies did not write their recipes down.
+    return recipe is None or recipe == recipe_sha256(config_of(STUDIES[study], network))
 
 
 def as_table(networks: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:

@@ -4,17 +4,18 @@ import csv
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model import reproduce, study_figures
-from model.config import from_dict
+from model.config import from_dict, to_dict
 from model.folds import read_folds
 from model.metrics import Units
 from model.predictions import Predictions, write_predictions
-from model.studies import RECIPES, STUDIES, WANTED, config_of
+from model.studies import RECIPES, STUDIES, WANTED, config_of, recipe_sha256
 
 KINDS = (
     ("darkcovidnet", "covid"), ("darkcovidnet", "normal"), ("darkcovidnet", "pneumonia"),
@@ -197,6 +198,8 @@ def test_a_series_goes_on_after_a_broken_run_and_gathers_what_is_there(
     figures = json.loads((out / "figures.json").read_text())
     found = figures["details"]["networks"]["teaching-cnn"]["held_out_cohen_auc"]
     assert found["n"] == 20
+    quick = config_of(STUDIES["held-out-cohen"], "teaching-cnn", quick=True)
+    assert figures["details"]["recipes"]["teaching-cnn"]["held-out-cohen"] == recipe_sha256(quick)
     assert "held_out_cohen_auc" not in figures, "figures of other networks are not the release's"
     assert "| teaching-cnn |" in capfd.readouterr().out
 
@@ -216,3 +219,77 @@ def test_fewer_than_one_run_at_a_time_is_refused(capsys: pytest.CaptureFixture[s
         reproduce.main(["--data", "m.csv", "--out", "o", "--jobs", "0"])
 
     assert "--jobs: expected 1 or more, came 0" in capsys.readouterr().err
+
+
+FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 7, "set": "s", "method": "m"}
+
+
+def release(path: Path, networks: dict[str, list[str]], recipes: dict[str, dict[str, str]]) -> Path:
+    """Write the ``metrics.json`` of a release with figures of its studies."""
+    told = {network: dict.fromkeys(names, FIGURE) for network, names in networks.items()}
+    path.write_text(json.dumps({"details": {"studies": {"networks": told, "recipes": recipes}}}))
+    return path
+
+
+def test_an_earlier_release_stands_for_studies_that_are_not_done_here(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    earlier = release(
+        tmp_path / "metrics.json",
+        {"darkcovidnet": ["held_out_cohen_auc"], "efficientnet-lite0": ["within_cohen_auc"]},
+        {
+            "darkcovidnet": {
+                "held-out-cohen": recipe_sha256(config_of(STUDIES["held-out-cohen"], "darkcovidnet"))
+            }
+        },
+    )
+    units = reproduce.units_of(out, list(RECIPES), list(STUDIES))
+    reproduce.write_figures(out, units, earlier)
+
+    figures = json.loads((out / "figures.json").read_text())
+    assert figures["within_cohen_auc"] == FIGURE
+    assert "held_out_cohen_auc" not in figures, "figures of other networks are not the release's"
+    assert list(figures["details"]["networks"]) == ["efficientnet-lite0", "darkcovidnet"]
+    assert figures["details"]["networks"]["darkcovidnet"] == {"held_out_cohen_auc": FIGURE}
+    assert set(figures["details"]["recipes"]["darkcovidnet"]) == {"held-out-cohen"}
+    assert "| darkcovidnet | not run |" in (out / "table.md").read_text()
+
+
+def test_a_study_that_is_done_here_replaces_the_earlier_figure(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (unit,) = reproduce.units_of(out, ["teaching-cnn"], ["held-out-radiography"])
+    kinds = [("radiography", "normal"), ("hannover", "covid"), ("radiography", "covid")]
+    (evaluation(unit.report, kinds, [True] * 3) / "report.html").touch()
+    config = config_of(STUDIES[unit.study], unit.network)
+    (unit.folder / "config.json").write_text(json.dumps(to_dict(config)))
+    names = ["held_out_hannover_sensitivity", "within_cohen_auc"]
+    earlier = release(tmp_path / "metrics.json", {"teaching-cnn": names}, {})
+    details = reproduce.write_figures(out, [unit], earlier)["details"]
+
+    found = details["networks"]["teaching-cnn"]
+    assert found["held_out_hannover_sensitivity"]["n"] == 1
+    assert found["within_cohen_auc"] == FIGURE
+    assert details["recipes"] == {"teaching-cnn": {"held-out-radiography": recipe_sha256(config)}}
+
+
+def test_figures_of_another_recipe_are_left_out_of_the_earlier_ones(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    earlier = release(
+        tmp_path / "metrics.json",
+        {"teaching-cnn": ["held_out_cohen_auc", "within_cohen_auc"], "vgg": ["within_cohen_auc"]},
+        {"teaching-cnn": {"held-out-cohen": "0" * 64}},
+    )
+    table, _ = study_figures.read_earlier(earlier)
+
+    assert table == {"teaching-cnn": {"within_cohen_auc": FIGURE}}
+    assert "held_out_cohen_auc of teaching-cnn is of another recipe: left out" in caplog.text
+    assert "within_cohen_auc of vgg is of another recipe" in caplog.text
+
+
+def test_a_recipe_is_the_same_whatever_films_are_left_out_by_name() -> None:
+    config = config_of(STUDIES["held-out-cohen"], "teaching-cnn")
+    fewer = replace(config, data=replace(config.data, left_out_films={"a.png": "blurred"}))
+    longer = replace(config, schedule=replace(config.schedule, epochs=99))
+
+    assert recipe_sha256(config) == recipe_sha256(fewer) != recipe_sha256(longer)
