@@ -15,7 +15,7 @@ STUDIES ?=
 RUN := $(OUT)/run
 PARTS := $(RUN)/report/report.html $(OUT)/gate/gate.json $(OUT)/audit/audit.html
 SHIP = $(BIN)/python -m model.ship --model "$(RUN)/model" --evaluation "$(RUN)/report/metrics.json" \
-	--gate "$(OUT)/gate" --audit "$(OUT)/audit/audit.json" --to "$(TO)"
+	--gate "$(OUT)/gate" --audit "$(OUT)/audit/audit.json" --design model/design.md --to "$(TO)"
 
 .PHONY: help demo up test soak bench lint services install-demo install-dev
 .PHONY: release-model release-evaluation release-data

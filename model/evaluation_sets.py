@@ -9,6 +9,7 @@ from model.checkpoint import Model
 from model.folds import group_units
 from model.manifest import Film
 from model.metrics import Bool, Units
+from model.origins import origin_of
 
 NORMAL = ("normal",)
 DISEASE = ("pneumonia", "other")
@@ -21,7 +22,8 @@ SUFFIXES = {REST: "", AGAINST_NORMAL: "_covid_vs_normal", AGAINST_DISEASE: "_cov
 ROLES = {
     "calibrated": "sources that calibrated the model, other films",
     "trained": "sources that trained the model, other films",
-    "unseen": "sources that neither trained nor calibrated the model",
+    "kin": "sources of the families that trained or calibrated the model, themselves unseen",
+    "unseen": "families that neither trained nor calibrated the model",
 }
 
 
@@ -89,10 +91,11 @@ def _apart(films: Sequence[Film], covid_label: str, place: str) -> list[tuple[st
 
 
 def role_sets(films: Sequence[Film], model: Model) -> list[EvaluationSet]:
-    """Return the films by what the model had of their source: calibration, training, or nothing.
+    """Return the films by what the model had of their source: calibration, training, its family, or nothing.
 
-    A model knows its sources by the counts of its provenance (``source:label``, by subset). A film that
-    names no source counts as unseen.
+    A model knows its sources by the counts of its provenance (``source:label``, by subset), and families by
+    `model.origins`: a source whose films are those of a training source under another name is not unseen. A
+    film that names no source, or one that nobody knows, counts as unseen.
     """
     counted = model.provenance.get("films", {})
 
@@ -101,10 +104,13 @@ def role_sets(films: Sequence[Film], model: Model) -> list[EvaluationSet]:
 
     calibrated = set(model.config.data.calibration_sources)
     trained = sources("train", "validation")
+    known = trained | calibrated
+    kin = {film.source for film in films if known & set(origin_of(film.source).kin)} - known
     roles = {
         "calibrated": [film.source in calibrated for film in films],
         "trained": [film.source in trained - calibrated for film in films],
-        "unseen": [film.source not in trained | calibrated for film in films],
+        "kin": [film.source in kin for film in films],
+        "unseen": [film.source not in known | kin for film in films],
     }
     return [
         EvaluationSet(ROLES[role], "role", np.array(there, bool))

@@ -14,6 +14,8 @@ class Origin:
     """Who is to be cited."""
     terms: str
     """Its licence or terms, as it states them."""
+    kin: tuple[str, ...] = ()
+    """Other sources that hold films of the same hospitals: one family with this one."""
 
 
 _NIH = "Wang et al. 2017, arXiv:1705.02315"
@@ -21,23 +23,27 @@ ORIGINS: Mapping[str, Origin] = {
     "rsna": Origin(
         "RSNA Pneumonia Detection Challenge 2018, over NIH ChestX-ray14",
         f"Shih et al. 2019, doi:10.1148/ryai.2019180041; {_NIH}",
-        "non-commercial research; attribution to RSNA and the NIH Clinical Center",
+        "RSNA's page: academic, commercial or non-commercial use with attribution to RSNA and the NIH "
+        "Clinical Center; copies from Kaggle are under the rules of that competition, taken as research only",
+        kin=("darkcovidnet", "nih"),
     ),
     "darkcovidnet": Origin(
         "DarkCovidNet collection (muhammedtalo/COVID-19), from covid-chestxray-dataset and NIH ChestX-ray14",
         "Ozturk et al. 2020, doi:10.1016/j.compbiomed.2020.103792",
         "none stated; those of covid-chestxray-dataset and NIH ChestX-ray14 hold",
+        kin=("cohen", "rsna", "nih"),
     ),
     "cohen": Origin(
         "covid-chestxray-dataset",
         "Cohen et al. 2020, arXiv:2006.11988",
         "film by film, many non-commercial, share-alike or without derivatives",
+        kin=("darkcovidnet",),
     ),
     "radiography": Origin(
         "COVID-19 Radiography Database",
         "Chowdhury et al. 2020, doi:10.1109/ACCESS.2020.3010287; "
         "Rahman et al. 2021, doi:10.1016/j.compbiomed.2021.104319",
-        "research use, both to be cited",
+        "academic and non-commercial use, both to be cited",
     ),
     "hannover": Origin(
         "COVID-19 Image Repository, Hannover Medical School",
@@ -47,7 +53,8 @@ ORIGINS: Mapping[str, Origin] = {
     "nih": Origin(
         "NIH ChestX-ray14, also by way of RSNA's challenge and of DarkCovidNet",
         _NIH,
-        "attribution to the NIH Clinical Center; RSNA's challenge: non-commercial research",
+        "attribution to the NIH Clinical Center; RSNA's challenge: attribution; its copies, Kaggle's rules",
+        kin=("rsna", "darkcovidnet"),
     ),
     "chest_child": Origin(
         "Chest X-rays of children, Guangzhou Women and Children's Medical Center",

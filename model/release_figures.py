@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model.bootstrap import Figure
-from model.studies import WANTED
+from model.studies import STUDIES, WANTED
 
 Figures = dict[str, dict[str, Any]]
 
@@ -137,7 +137,7 @@ def join(
     A figure that one part cannot define, as the calibration error of films of one class, another may give.
     """
     figures: Figures = {}
-    studied = _flat(studies or {})
+    studied = {name: _told(name, figure) for name, figure in _flat(studies or {}).items()}
     evaluated = of_release(evaluation) | held_out(evaluation)
     parts = {
         "evaluation": {
@@ -162,6 +162,13 @@ def join(
     joined = {"audit": audit["details"], "gate": about, "studies": (studies or {}).get("details", {})}
     lacking = {name: REQUIRED[name] for name in missing(figures)}
     return {**figures, "details": {**evaluation["details"], **joined, "missing": lacking}}
+
+
+def _told(name: str, figure: Mapping[str, Any]) -> dict[str, Any]:
+    # Beside figures of the released weights a study's must not pass for one of them.
+    if name not in WANTED or figure["value"] is None:
+        return dict(figure)
+    return {**figure, "method": f"{STUDIES[WANTED[name].study].models}; {figure['method']}"}
 
 
 def missing(figures: Mapping[str, Any]) -> list[str]:

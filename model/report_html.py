@@ -166,7 +166,7 @@ def limits(details: dict[str, Any], everything: dict[str, Any]) -> list[str]:
     return [
         "They do not show how the model does at a hospital that gave none of these films. Neither its error "
         "nor its share of films left open is guaranteed there.",
-        f"{elsewhere} of the {everything['films']} films come from sources that neither trained nor "
+        f"{elsewhere} of the {everything['films']} films come from families that neither trained nor "
         "calibrated the model; only they say something of other places, and only of places like theirs.",
         "An interval tells what other patients of the same sources would change. It leaves out what another "
         "training run, other labels or another hospital would change.",

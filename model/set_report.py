@@ -143,18 +143,19 @@ def report_classes(evaluated: Evaluated) -> dict[str, Any] | None:
 
 
 def flat_figures(sets: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the figures by one name each: of all films, of each question, in source and out of family.
+    """Return the figures by one name each: of all films, of each question, and by what the model had of them.
 
     ``roc_auc`` is that of COVID-19 against the rest, ``roc_auc_covid_vs_normal`` that of the question;
     ``ece_in_source`` is of the sources that calibrated (or, with none of them here, trained) the model,
-    ``ece_out_of_family`` of those that did neither.
+    ``ece_training_sources`` of those that trained it, ``ece_out_of_family`` of families that did neither.
     """
     flat: dict[str, dict[str, Any]] = {}
     for question, suffix in SUFFIXES.items():
         if question in sets:
             flat |= {f"{name}{suffix}": figure for name, figure in sets[question]["metrics"].items()}
     here = next((ROLES[role] for role in ("calibrated", "trained") if ROLES[role] in sets), None)
-    for place, suffix in ((here, "_in_source"), (ROLES["unseen"], "_out_of_family")):
+    places = {"_in_source": here, "_training_sources": ROLES["trained"], "_out_of_family": ROLES["unseen"]}
+    for suffix, place in places.items():
         if place in sets:
             found = sets[place]["metrics"]
             names = ("ece", OWN_PREVALENCE, "abstain_rate", "error_among_judged", "roc_auc")

@@ -13,9 +13,11 @@ from model.evaluation_sets import REST
 from model.origins import IMAGENET, origin_of
 from model.release_figures import REQUIRED, Figures
 from model.report_html import limits, warnings
+from model.set_report import FEWEST
 
 SHEETS = ("MODEL_CARD.md", "CLAIM.md", "TRIPOD-AI.md", "LICENSE-WEIGHTS.md")
 """The texts, each from the template of its name."""
+NO_DESIGN = "Nobody wrote down how (`--design` of `python -m model.ship`)."
 TABLES = {
     "question": "All test films",
     "source": "Each source apart",
@@ -37,7 +39,7 @@ def render(model: Model, figures: Figures, weight_bytes: int) -> dict[str, str]:
         Size of the file of weights.
     """
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"figure": figure, "counted": counted, "cell": cell}
+    environment.filters |= {"figure": figure, "counted": counted, "cell": cell, "among": among}
     known = context(model, figures) | {"megabytes": weight_bytes / 1e6}
     found = {}
     for name in SHEETS:
@@ -50,6 +52,17 @@ def render(model: Model, figures: Figures, weight_bytes: int) -> dict[str, str]:
 def figure(values: dict[str, Any]) -> str:
     """Return a figure with its interval as text."""
     return str(Figure(**values))
+
+
+def among(row: dict[str, Any], name: str) -> str:
+    """Return a figure of a set of films as text, or that one of its classes has too few for it.
+
+    The rule is that of the evaluation's report: areas and calibration need `FEWEST` films of either class,
+    shares of one class as many of that.
+    """
+    values = row["metrics"][name]
+    films = row["smaller_class"] if name in ("roc_auc", "ece") else values["n"]
+    return f"too few ({films})" if values["value"] is not None and films < FEWEST else figure(values)
 
 
 def counted(number: int) -> str:
@@ -87,6 +100,9 @@ def context(model: Model, figures: Figures) -> dict[str, Any]:
         "config_sha256": model.config_sha256,
         "parameters": sum(weights.numel() for weights in model.network.parameters()),
         "details": details,
+        "design": details["design"] or NO_DESIGN,
+        "fewest": FEWEST,
+        "calibrated": bool(model.config.data.calibration_sources),
         "figures": {name: values for name, values in figures.items() if name != "details"},
         "required": list(REQUIRED),
         "tables": {

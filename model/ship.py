@@ -43,6 +43,8 @@ class Parts:
     """``audit.json`` of `model.audit`."""
     figures: Path | None = None
     """``figures.json`` of `model.reproduce`; None has none."""
+    design: Path | None = None
+    """A text on how the design was chosen before the run; None has none, and the card says so."""
 
 
 class Incomplete(ValueError):
@@ -74,6 +76,7 @@ def gather(parts: Parts, incomplete: bool = False) -> tuple[dict[str, bytes], Fi
     audit = read_audit(parts.audit, model.weights_sha256)
     studies = read_figures(parts.figures, REPRODUCE) if parts.figures else None
     figures = join(evaluation, gate, audit, studies)
+    figures["details"]["design"] = parts.design.read_text("utf-8").strip() if parts.design else ""
     lacking = figures["details"]["missing"]
     if lacking and not incomplete:
         lines = [f"{len(lacking)} of {len(REQUIRED)} figures are missing; what makes each:"]
@@ -189,6 +192,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--gate", type=Path, required=True, metavar="DIR", help="folder of the gate, by model.gate")
     add("--audit", type=Path, required=True, metavar="JSON", help="audit.json of model.audit")
     add("--figures", type=Path, metavar="JSON", help="figures.json of model.reproduce")
+    add("--design", type=Path, metavar="FILE", help="text: how the design was chosen before the run")
     add("--to", type=Path, required=True, metavar="DIR", help="folder of the release")
     add("--incomplete", action="store_true", help="release without all figures; the card says which")
     return parser
@@ -198,7 +202,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = make_parser()
     options = parser.parse_args(arguments)
-    parts = Parts(options.model, options.evaluation, options.gate, options.audit, options.figures)
+    parts = Parts(
+        options.model, options.evaluation, options.gate, options.audit, options.figures, options.design
+    )
     try:
         files, figures = gather(parts, options.incomplete)
         size = write_release(options.to, files)

@@ -43,6 +43,18 @@ class Study:
     held_out: tuple[str, ...] = ()
     """Sources that no training film comes from."""
 
+    @property
+    def models(self) -> str:
+        """Return in words what judged the study's films."""
+        heads = {
+            "first-head": "the head abnormal alone",
+            "two-heads": "both heads",
+            "binary": "one head",
+            "three-class": "three classes",
+        }[self.heads]
+        number = "models of their own" if self.folds else "a model of its own"
+        return f"{number}, not the released weights: {heads}"
+
 
 BENCHMARK = ("darkcovidnet",)
 TWO = ("covid", "normal")

@@ -82,7 +82,21 @@ def test_films_are_parted_by_what_the_model_had_of_their_source(known_model: Mod
 
     assert found["sources that trained the model, other films"] == [True, False, False, False, False]
     assert found["sources that calibrated the model, other films"] == [False, False, True, False, False]
-    assert found["sources that neither trained nor calibrated the model"] == [False, True, False, True, True]
+    assert found["families that neither trained nor calibrated the model"] == [False, True, False, True, True]
+
+
+def test_a_source_of_a_family_that_trained_is_not_unseen(known_model: Model) -> None:
+    films = [
+        Film("a.png", "covid", source="darkcovidnet"), Film("b.png", "normal", source="rsna"),
+        Film("c.png", "covid", source="hannover"), Film("d.png", "covid", source="nowhere"),
+    ]  # fmt: skip
+    found = names(films, known_model)
+
+    # The model trained on NIH's films, which both of them hold under names of their own.
+    assert found["sources of the families that trained or calibrated the model, themselves unseen"] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert found["families that neither trained nor calibrated the model"] == [False, False, True, True]
 
 
 def test_a_source_that_calibrates_counts_as_that_alone(known_model: Model) -> None:
@@ -274,7 +288,7 @@ def test_a_bare_manifest_of_paths_and_labels_is_enough(manifest_of: ManifestOf, 
 
     assert set(report["details"]["sets"]) == {
         "COVID-19 against the rest", "COVID-19 against normal",
-        "sources that neither trained nor calibrated the model",
+        "families that neither trained nor calibrated the model",
     }  # fmt: skip
     assert report["roc_auc"]["value"] == report["roc_auc_covid_vs_normal"]["value"]
     assert "12 images: per image, too narrow" in report["roc_auc"]["method"]

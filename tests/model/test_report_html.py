@@ -163,7 +163,7 @@ def test_a_sound_evaluation_warns_of_nothing() -> None:
 
 
 def test_the_limits_count_the_films_of_places_never_seen() -> None:
-    sets = {"sources that neither trained nor calibrated the model": {"films": 12}}
+    sets = {"families that neither trained nor calibrated the model": {"films": 12}}
 
     found = limits({"sets": sets}, {"films": 50, "covid": 20})
 

@@ -21,8 +21,9 @@ from model.checkpoint import CONFIG, RELEASE, WEIGHTS, Model, load_model
 from model.config import Config, DataConfig, HeadConfig, to_dict
 from model.gate import GATE, GATE_WEIGHTS, load_gate
 from model.release_figures import EVALUATE, REPRODUCE, REQUIRED
-from model.sheets import SHEETS, cell, data_sources
+from model.sheets import SHEETS, among, cell, data_sources
 from model.ship import METRICS
+from model.studies import STUDIES, WANTED
 from model.subsets import SPLIT
 from model.train import main as train
 from model.train_command import parser as train_parser
@@ -182,6 +183,12 @@ def test_every_required_figure_is_there_with_its_interval(figures: dict[str, Any
         assert 0 <= figures[name]["value"] <= 1
 
 
+def told(name: str, figure: dict[str, Any]) -> dict[str, Any]:
+    """Return a study's figure as a release tells it: whose it is comes first."""
+    models = STUDIES[WANTED[name].study].models
+    return {**figure, "method": f"{models}; {figure['method']}"}
+
+
 def test_figures_are_joined_from_all_files(run: Run, figures: dict[str, Any]) -> None:
     evaluation = json.loads((run.folder / "run" / "report" / "metrics.json").read_text())
     gated = json.loads((run.folder / "gate-of-it" / GATE).read_text())
@@ -191,10 +198,12 @@ def test_figures_are_joined_from_all_files(run: Run, figures: dict[str, Any]) ->
     assert figures["ece"] == evaluation["ece_in_source"] != evaluation["ece"]
     assert figures["gate_child_sensitivity"] == gated["figures"]["gate_child_sensitivity"]
     assert figures["audit_border_only_auc"] == audited["audit_border_only_auc"]
-    assert figures["within_cohen_auc"] == studies()["within_cohen_auc"]
+    assert figures["within_cohen_auc"] == told("within_cohen_auc", studies()["within_cohen_auc"])
     # The evaluation could not define it.
     assert evaluation["ece_out_of_family"]["value"] is None
-    assert figures["ece_out_of_family"] == studies()["ece_out_of_family"]
+    assert figures["ece_out_of_family"] == told("ece_out_of_family", studies()["ece_out_of_family"])
+    assert figures["ece_out_of_family"]["method"].startswith("a model of its own, not the released weights")
+    assert "the head abnormal alone" in figures["ece_out_of_family"]["method"]
     assert figures["details"]["weights_sha256"] == load_model(run.folder / "run" / "model").weights_sha256
     assert figures["details"]["audit"] == audited["details"]
     assert figures["details"]["gate"]["notes"] == gated["notes"]
@@ -237,7 +246,7 @@ def test_figures_of_the_studies_stand_before_those_of_the_evaluation(
 
     assert ship.main(run.words(tmp_path / "to", figures=figures, evaluation=evaluation)) == 0
 
-    assert json.loads((tmp_path / "to" / METRICS).read_text())[name] == own
+    assert json.loads((tmp_path / "to" / METRICS).read_text())[name] == told(name, own)
 
 
 def test_an_evaluation_of_other_places_stands_where_no_study_was_run(
@@ -285,6 +294,50 @@ def test_the_card_states_every_required_figure_with_its_number_of_films(
         assert row.split(" | ")[1:3] == [
             f"{value['value']:.3f} ({value['low']:.3f}-{value['high']:.3f})", f"{value['n']:,}",
         ]  # fmt: skip
+
+
+def test_the_sheets_repeat_how_the_design_was_chosen(run: Run, shipped: Path, tmp_path: Path) -> None:
+    design = tmp_path / "design.md"
+    design.write_text("By the films of cohen,\nwhich | are scored too.\n")
+    assert ship.main(run.words(tmp_path / "to", design=design)) == 0
+
+    assert (
+        "\nBy the films of cohen,\nwhich | are scored too.\n"
+        in (tmp_path / "to" / "MODEL_CARD.md").read_text()
+    )
+    for sheet in ("CLAIM.md", "TRIPOD-AI.md"):
+        assert "By the films of cohen, which \\| are scored too. |" in (tmp_path / "to" / sheet).read_text()
+    for name in ("MODEL_CARD.md", "CLAIM.md", "TRIPOD-AI.md"):
+        assert "Nobody wrote down how" in (shipped / name).read_text()
+
+
+def test_a_class_of_a_few_films_gets_no_figure_in_the_card() -> None:
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 4, "set": "s", "method": "m"}
+    many = {**figure, "n": 173}
+    undefined = {
+        **figure,
+        "value": None,
+        "low": None,
+        "high": None,
+        "n": 0,
+        "method": "not defined: one class",
+    }
+    metrics = {"roc_auc": {**figure, "n": 177}, "specificity": figure, "sensitivity": many, "ece": undefined}
+    row = {"smaller_class": 4, "metrics": metrics}
+
+    assert among(row, "roc_auc") == among(row, "specificity") == "too few (4)"
+    assert among(row, "sensitivity") == "0.500 (0.400-0.600)"
+    assert among(row, "ece") == "not defined"
+    assert among({**row, "smaller_class": 10}, "roc_auc") == "0.500 (0.400-0.600)"
+
+
+def test_the_card_says_the_calibration_error_of_the_sources_that_trained(
+    shipped: Path, figures: dict[str, Any]
+) -> None:
+    card, there = (shipped / "MODEL_CARD.md").read_text(), figures["ece_training_sources"]
+
+    assert f"it is {there['value']:.3f} ({there['low']:.3f}-{there['high']:.3f})" in card
+    assert there["n"] == figures["details"]["sets"]["sources that trained the model, other films"]["films"]
 
 
 def test_the_card_says_what_it_is_for_how_it_was_made_and_what_it_cannot_do(run: Run, shipped: Path) -> None:
