@@ -28,6 +28,12 @@ from model.set_report import Evaluated, flat_figures, report_classes, report_hea
 log = logging.getLogger(__name__)
 
 SPLIT = "split.csv.gz"
+LEARNED = ("train", "validation", "calibration")
+"""Subsets whose films made a model what it is: figures on them are too good."""
+KNOWN = "film that trained, validated or calibrated the model"
+"""Why such a film is left out."""
+SCORE_KNOWN = "model.evaluate --score-training-films"
+"""What scores it all the same."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,21 @@ class Request:
     """Whether the report shows the films that were judged worst."""
     audit: Path | None = None
     """``audit.json`` of `model.audit` for the same weights; its figures and section join the report."""
+    known: Path | None = None
+    """The model's own split: films that it names in `LEARNED` are left out, unless another subset than
+    ``test`` is asked for; None knows of none."""
+    score_known: bool = False
+    """Whether those films are scored all the same."""
+
+    def learned_paths(self) -> frozenset[str]:
+        """Return the paths of the films that made the model what it is."""
+        subset_of = read_split(self.known) if self.known is not None else {}
+        return frozenset(path for path, subset in subset_of.items() if subset in LEARNED)
+
+    @property
+    def spares(self) -> bool:
+        """Whether films that made the model are left out; whoever names their subset wants them."""
+        return not self.score_known and (self.split is None or self.subset == "test")
 
 
 def choose(model: Model, request: Request) -> tuple[list[Film], Units, dict[str, int]]:
@@ -56,7 +77,7 @@ def choose(model: Model, request: Request) -> tuple[list[Film], Units, dict[str,
     Raises
     ------
     ValueError
-        If no film is left.
+        If no film is left; the message says what the films were left out for.
     """
     everything = read_manifest(request.manifest, model.config.data.labels)
     films, reasons = leave_out(everything, model.config.data)
@@ -65,8 +86,19 @@ def choose(model: Model, request: Request) -> tuple[list[Film], Units, dict[str,
         chosen = [film for film in films if subset_of.get(film.path) == request.subset]
         reasons["not in the subset"] = len(films) - len(chosen)
         films = chosen
+    learned = request.learned_paths() if request.spares else frozenset()
+    spared = [film for film in films if film.path not in learned]
+    if len(spared) < len(films):
+        reasons[KNOWN] = len(films) - len(spared)
+        log.warning(
+            "%d films of %s are left out: by their paths they trained, validated or calibrated the model. If "
+            "they are to be scored all the same, or are others of the same names: %s",
+            reasons[KNOWN], request.manifest.name, SCORE_KNOWN,
+        )  # fmt: skip
+        films = spared
     if not films:
-        raise ValueError(f"no film to score in {request.manifest.name}, left out: {dict(reasons)}")
+        remedy = f". Give films that the model does not know, or {SCORE_KNOWN}" if reasons[KNOWN] else ""
+        raise ValueError(f"no film to score in {request.manifest.name}, left out: {dict(reasons)}{remedy}")
     row = {film.path: number for number, film in enumerate(everything)}
     rows = [row[film.path] for film in films]
     units = units_of(everything)
@@ -143,6 +175,9 @@ def measure(model: Model, request: Request) -> Measured:
         if not sets[chosen.name]["too_few"]:
             curves[chosen.name] = curves_of(evaluated.scored.subset(chosen.chosen_N))
     details = describe(model, request, reasons) | {"sets": sets, "heads": report_heads(evaluated)}
+    details["training_films_scored"] = len(request.learned_paths() & {film.path for film in films})
+    if details["training_films_scored"]:
+        log.warning("%d of the films made the model: too good figures", details["training_films_scored"])
     details["classes"] = report_classes(evaluated)
     if other is not None and request.against is not None:
         found = compare.compare_predictions(evaluated.predictions, other, model.config.data.covid_label)
@@ -201,6 +236,11 @@ def own_split(model: Model, folder: Path, manifest: Path) -> Path | None:
     return folder / SPLIT if is_own else None
 
 
+def known_split(folder: Path) -> Path | None:
+    """Return the split in a model's folder, which names the films that made it; None where there is none."""
+    return folder / SPLIT if (folder / SPLIT).is_file() else None
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__)
@@ -218,6 +258,10 @@ def make_parser() -> argparse.ArgumentParser:
         help="split file (path,subset); on the manifest it was trained on, a model keeps to its own",
     )  # fmt: skip
     add("--subset", choices=SUBSETS, default="test", help="subset of the split (test)")
+    add(
+        "--score-training-films", action="store_true",
+        help="score films that trained, validated or calibrated the model too: their figures are too good",
+    )  # fmt: skip
     add("--out", type=Path, required=True, metavar="DIR", help="where report.html and the rest go")
     add("--against", type=Path, metavar="CSV", help="predictions.csv of another model, to compare with")
     add("--audit", type=Path, metavar="JSON", help="audit.json of model.audit, to join the report")
@@ -245,8 +289,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if split is not None and not options.split:
             log.info("the model was trained on this manifest: only its %s films are scored", options.subset)
         request = Request(
-            options.data, split, options.subset, options.against, not options.no_gallery, options.audit
-        )
+            options.data, split, options.subset, options.against, not options.no_gallery, options.audit,
+            known_split(options.model), options.score_training_films,
+        )  # fmt: skip
         report = evaluate(model, request, options.out)
     except (OSError, ValueError, CxrError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")

@@ -42,35 +42,33 @@ class Recorder:
         Where the figures go; None in a process that only helps.
     start
         Where the weights came from, in words; a resumed run keeps what it had.
+    inputs
+        What the run learns from (`model.resuming.inputs_of`), so that it is only resumed with the same; a
+        resumed run keeps what it had.
     """
 
-    def __init__(self, out: Path, parts: dict[str, Any], runlog: RunLog | None, start: str) -> None:
+    def __init__(
+        self, out: Path, parts: dict[str, Any], runlog: RunLog | None, start: str, inputs: Mapping[str, Any]
+    ) -> None:
         self.out = out
         self.parts = parts
         self.runlog = runlog
         self.start = start
+        self.inputs = dict(inputs)
         self.best = (-math.inf, -math.inf)
         self.best_epoch = 0
         self.started_s = time.monotonic()
 
-    def restore(self, trainer: Engine, schedule: ScheduleConfig, config_hash: str) -> bool:
+    def restore(self, trainer: Engine, schedule: ScheduleConfig) -> bool:
         """Take up the run where its last whole epoch ended; return whether it had ended altogether.
 
-        Raises
-        ------
-        ValueError
-            If the run had another configuration, which another network is too.
+        That it was the same run is `model.resuming.check_resume`'s to say, before anything is written.
         """
         state = checkpoint.load_state(self.out / STATE)
-        if state["config_sha256"] != config_hash:
-            raise ValueError(
-                f"{self.out} was trained with another configuration (network, data or schedule): "
-                "go on with that one, or give another --out"
-            )
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
         self.best, self.best_epoch = tuple(state["best"]), state["best_epoch"]
-        self.start = state["start"]
+        self.start, self.inputs = state["start"], state["inputs"]
         trainer.state.epoch, trainer.state.max_epochs = state["epoch"], schedule.epochs
         trainer.state.iteration = state["epoch"] * schedule.steps
         trainer.state.epoch_length = schedule.steps
@@ -78,7 +76,7 @@ class Recorder:
             self.runlog.keep_until(state["epoch"])
         return bool(state["finished"])
 
-    def record(self, trainer: Engine, validated: dict[str, float], config_hash: str) -> None:
+    def record(self, trainer: Engine, validated: dict[str, float]) -> None:
         """Write down an epoch; the state comes last, so that what it names exists.
 
         Raises
@@ -94,8 +92,7 @@ class Recorder:
             return
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"epoch": epoch, "best": self.best, "best_epoch": self.best_epoch}
-        state |= {"finished": bool(trainer.should_terminate), "config_sha256": config_hash}
-        state["start"] = self.start
+        state |= {"finished": bool(trainer.should_terminate), "start": self.start, "inputs": self.inputs}
         try:
             if better:
                 checkpoint.save_weights(self.out / BEST, self.parts["average"])

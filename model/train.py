@@ -15,7 +15,8 @@ from monai.handlers.tensorboard_handlers import TensorBoardStatsHandler
 from monai.handlers.validation_handler import ValidationHandler
 
 from model import calibrate, checkpoint
-from model.config import Config, config_sha256
+from model.class_checks import calibrating
+from model.config import Config
 from model.engines import TrainingBroke, make_engines
 from model.loaders import make_loaders
 from model.losses import masked_loss
@@ -23,6 +24,7 @@ from model.network import FilmNetwork, build_network, load_imagenet
 from model.probing import probe_heads
 from model.provenance import CODE_SHA256, describe, load_backbone, start_of
 from model.recorder import BEST, STATE, Recorder
+from model.resuming import check_resume, inputs_written
 from model.run import Run
 from model.runlog import RunLog, draw_curves
 from model.sampling import BalancedSampler, epoch_seed
@@ -65,7 +67,8 @@ def train(config: Config, run: Run) -> Path:
     Raises
     ------
     FileNotFoundError, ValueError
-        If the manifest, the split or a run to resume is missing or makes no sense, or the loss breaks.
+        If the manifest, the split or a run to resume is missing or makes no sense, if that run learned from
+        something else (nothing is changed then), or if the loss breaks.
     OSError
         If the disk is full.
     """
@@ -73,12 +76,14 @@ def train(config: Config, run: Run) -> Path:
     if run.resume and not (run.out / STATE).exists():
         log.warning("nothing to resume in %s: starting anew", run.out)
         run = replace(run, resume=False)
+    if run.resume:
+        check_resume(config, run)
     films = choose_films(config, run)
     network, told = fit(config, run, films)
     if network is None:
         return run.out / "model"
-    subset = "calibration" if config.data.calibration_sources else "validation"
-    calibration = calibrate.calibrate(network, config, data_folder(config, run), films[subset])
+    used = films[calibrating(config)]
+    calibration = calibrate.calibrate(network, config, data_folder(config, run), used)
     provenance = describe(config, run, films) | told
     checkpoint.save_model(run.out / "model", checkpoint.Model(config, calibration, network, "", provenance))
     shutil.copyfile(run.out / SPLIT, run.out / "model" / SPLIT)
@@ -101,15 +106,16 @@ def fit(config: Config, run: Run, films: Subsets) -> tuple[FilmNetwork | None, d
     trainer, evaluator, parts = make_engines(config, (training, validation), network)
     leads = idist.get_rank() == 0
     runlog = RunLog(run.out, run.mlflow) if leads else None
-    recorder = Recorder(run.out, parts, runlog, start_of(config, run))
-    digest = config_sha256(config)
-    ended = run.resume and recorder.restore(trainer, config.schedule, digest)
+    # The split is written by the process that leads, and so is the state.
+    inputs = inputs_written(config, run) if leads else {}
+    recorder = Recorder(run.out, parts, runlog, start_of(config, run), inputs)
+    ended = run.resume and recorder.restore(trainer, config.schedule)
     if runlog is not None and not run.resume:
         runlog.keep_until(0)
     seed_epochs(trainer, config, sampler, training.dataset.transform)  # type: ignore[attr-defined]
     ValidationHandler(1, evaluator).attach(trainer)
     trainer.add_event_handler(
-        Events.EPOCH_COMPLETED, lambda: recorder.record(trainer, dict(evaluator.state.metrics), digest)
+        Events.EPOCH_COMPLETED, lambda: recorder.record(trainer, dict(evaluator.state.metrics))
     )
     if run.stop_after is not None:
         trainer.add_event_handler(Events.EPOCH_COMPLETED(once=run.stop_after), trainer.terminate)

@@ -21,6 +21,8 @@ from model.config import PRECISIONS, PRESETS, Config, load_config
 from model.contact_sheet import contact_sheet
 from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.networks import entry, known
+from model.recorder import STATE
+from model.resuming import check_resume
 from model.run import Run
 from model.sources import dicom_tree, folder_per_class, write_manifest
 from model.subsets import SPLIT, choose_films
@@ -138,7 +140,7 @@ def processes() -> Iterator[None]:
 @contextmanager
 def workplace(options: argparse.Namespace) -> Iterator[Path]:
     """Yield the folder to write to; that of a dry run or a contact sheet is thrown away."""
-    if options.out is not None and not options.dry_run:
+    if options.out is not None and not (options.dry_run or options.contact_sheet):
         options.out.mkdir(parents=True, exist_ok=True)
         yield options.out
         return
@@ -149,13 +151,13 @@ def workplace(options: argparse.Namespace) -> Iterator[Path]:
 def prepare(options: argparse.Namespace, out: Path, arguments: Sequence[str]) -> tuple[Config, Run]:
     """Return the config and the run that the options name; films in folders get a manifest in `out`."""
     config = configure(options)
-    manifest = options.data
-    if manifest.is_dir():
-        manifest = manifest_of_folder(options, out, config)
-    return config, Run(
-        manifest, out, options.split, options.resume, told(options, arguments), options.folds, options.fold,
-        options.stop_after, options.init, options.mlflow,
+    run = Run(
+        options.data, out, options.split, options.resume, told(options, arguments), options.folds,
+        options.fold, options.stop_after, options.init, options.mlflow,
     )  # fmt: skip
+    if run.manifest.is_dir():
+        run = replace(run, manifest=manifest_of_folder(run, options.labels, config))
+    return config, run
 
 
 def told(options: argparse.Namespace, arguments: Sequence[str]) -> str:
@@ -172,23 +174,28 @@ def told(options: argparse.Namespace, arguments: Sequence[str]) -> str:
     return shlex.join(["python", "-m", "model.train", *map(plain, arguments)])
 
 
-def manifest_of_folder(options: argparse.Namespace, out: Path, config: Config) -> Path:
-    """Write the manifest of the films in a folder into `out`, with a link beside it, and return it.
+def manifest_of_folder(run: Run, labels: Path | None, config: Config) -> Path:
+    """Write the manifest of the films in a folder into `run.out`, with a link beside it, and return it.
 
     So every command works on it as on any manifest, and no path of this machine enters split or model.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no film, or a run that is to be resumed learned from others: nothing is changed then.
     """
-    folder: Path = options.data
-    manifest = out / "manifest.csv"
+    folder, manifest = run.manifest, run.out / "manifest.csv"
     if idist.get_rank() == 0:
-        films = (
-            dicom_tree(folder, options.labels)
-            if options.labels
-            else folder_per_class(folder, config.data.labels)
-        )
-        link = out / FILMS
+        films = dicom_tree(folder, labels) if labels else folder_per_class(folder, config.data.labels)
+        films = [replace(film, path=f"{FILMS}/{film.path}") for film in films]
+        if run.resume and (run.out / STATE).exists():
+            with tempfile.TemporaryDirectory(prefix="cxr-resume-") as beside:
+                write_manifest(Path(beside) / manifest.name, films)
+                check_resume(config, replace(run, manifest=Path(beside) / manifest.name))
+        link = run.out / FILMS
         link.unlink(missing_ok=True)
         link.symlink_to(folder.resolve(), target_is_directory=True)
-        write_manifest(manifest, [replace(film, path=f"{FILMS}/{film.path}") for film in films])
+        write_manifest(manifest, films)
     idist.barrier()
     return manifest
 

@@ -279,6 +279,89 @@ def test_on_its_own_manifest_a_model_is_scored_on_its_own_test_films(
     assert report["accuracy"]["n"] == 10
 
 
+@pytest.fixture
+def grown(families: Path, model_folder: Path, tmp_path: Path) -> list[str]:
+    """The command for a model made with the families' films but ten, and a manifest of one film more."""
+    films = data.read_manifest(families, ("covid", "pneumonia", "normal"))
+    subsets = ("train", "validation", "calibration")
+    subset_of = {film.path: subsets[number % 3] for number, film in enumerate(films[10:])}
+    data.write_split(model_folder / "split.csv.gz", subset_of | {film.path: "test" for film in films[:10]})
+    model = load_model(model_folder)
+    save_model(model_folder, replace(model, provenance={"data_sha256": data.manifest_sha256(families)}))
+    for film in families.parent.glob("*.png"):
+        (tmp_path / film.name).symlink_to(film)
+    (tmp_path / "new.png").symlink_to(families.parent / films[0].path)
+    grown = tmp_path / "grown.csv"
+    grown.write_text(families.read_text() + "new.png,covid,new,elsewhere,,,,\n")
+    return [
+        "--model",
+        str(model_folder),
+        "--data",
+        str(grown),
+        "--no-gallery",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+
+
+def read_report(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "metrics.json").read_text())
+    return found
+
+
+def test_films_that_made_the_model_are_left_out_of_a_manifest_that_has_grown(
+    grown: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(grown) == 0
+
+    report = read_report(tmp_path / "out")
+    assert report["accuracy"]["n"] == 11
+    assert report["details"]["left_out"] == {"film that trained, validated or calibrated the model": 74}
+    assert report["details"]["training_films_scored"] == 0
+    assert "74 films of grown.csv are left out" in caplog.text
+    assert "calibrated the model: 74" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_whoever_asks_for_the_films_that_made_the_model_gets_them_and_is_told(
+    grown: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main([*grown, "--score-training-films"]) == 0
+
+    report = read_report(tmp_path / "out")
+    assert report["accuracy"]["n"] == 85
+    assert report["details"]["left_out"] == {}
+    assert report["details"]["training_films_scored"] == 74
+    assert "74 of the films made the model" in caplog.text
+    assert "74 films that trained" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("subset", "scored"), [("test", 10), ("train", 25)])
+def test_a_split_that_is_given_is_scored_but_for_test_films_that_made_the_model(
+    subset: str, scored: int, grown: list[str], tmp_path: Path
+) -> None:
+    subset_of = data.read_split(tmp_path / "model" / "split.csv.gz")
+    wrong = {path: "test" if name == "validation" else name for path, name in subset_of.items()}
+    data.write_split(tmp_path / "split.csv", wrong)
+
+    assert main([*grown, "--split", str(tmp_path / "split.csv"), "--subset", subset]) == 0
+
+    assert read_report(tmp_path / "out")["accuracy"]["n"] == scored
+
+
+def test_a_manifest_of_nothing_but_films_that_made_the_model_says_so(
+    grown: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (tmp_path / "grown.csv").read_text().splitlines()
+    (tmp_path / "grown.csv").write_text("\n".join([lines[0], *lines[11:-1]]) + "\n")
+
+    with pytest.raises(SystemExit):
+        main(grown)
+
+    said = capsys.readouterr().err
+    assert "no film to score in grown.csv, left out: {'film that trained" in said
+    assert "calibrated the model': 74}. Give films that the model does not know" in said
+
+
 def test_a_bare_manifest_of_paths_and_labels_is_enough(manifest_of: ManifestOf, known_model: Model) -> None:
     path = manifest_of([{"path": f"{n}.png", "label": "covid" if n % 2 else "normal"} for n in range(12)])
     rows = [line.split(",")[:2] for line in path.read_text().splitlines()]

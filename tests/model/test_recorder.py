@@ -26,14 +26,14 @@ def run(tiny_config: Config, tmp_path: Path) -> Run:
 
     def record(epochs: list[Epoch], resumed: bool) -> int:
         runlog = RunLog(tmp_path, "")
-        recorder = Recorder(tmp_path, {"average": network}, runlog, "random")
+        recorder = Recorder(tmp_path, {"average": network}, runlog, "random", {})
         if resumed:
-            recorder.restore(trainer, tiny_config.schedule, "hash")
+            recorder.restore(trainer, tiny_config.schedule)
         for auc, loss in epochs:
             trainer.state.epoch += 1
             with torch.no_grad():
                 network.heads.bias[0] = trainer.state.epoch
-            recorder.record(trainer, {"mean_auc": auc, "loss": loss}, "hash")
+            recorder.record(trainer, {"mean_auc": auc, "loss": loss})
         runlog.close()
         return int(recorder.told()["epoch"])
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +17,13 @@ import torch
 from parts import ROOT
 from safetensors.torch import load_file
 
+from model import data
 from model.checkpoint import BadModel, load_weights
-from model.config import Config, three_class, to_dict
+from model.config import Config, HeadConfig, three_class, to_dict
 from model.engines import TrainingBroke
 from model.network import build_network
 from model.run import Run
-from model.train import train
+from model.train import main, train
 
 Change = Callable[[Config], Config]
 
@@ -167,3 +169,139 @@ def test_a_model_trained_elsewhere_is_a_start(
     wider = replace(one_class_less, network=replace(tiny_config.network, width=0.5))
     with pytest.raises(ValueError, match="holds teaching-cnn of its own size"):
         train(wider, Run(families, tmp_path / "wider", init=unbroken / "model"))
+
+
+# Resumed with something else
+
+
+@pytest.fixture
+def halfway(families: Path, tiny_config: Config, tmp_path: Path) -> Run:
+    """A run of its own films and a fold file, of which fold 0 is tested, that stopped after an epoch."""
+    films = data.read_manifest(families, tiny_config.data.labels)
+    data.write_folds(tmp_path / "folds.csv", data.folds(films, 3, seed=0))
+    (tmp_path / "films").mkdir()
+    manifest = tmp_path / "films" / families.name
+    shutil.copyfile(families, manifest)
+    for film in films:
+        (manifest.parent / film.path).symlink_to(families.parent / film.path)
+    run = Run(manifest, tmp_path / "run", folds=tmp_path / "folds.csv", fold=0)
+    train(tiny_config, replace(run, stop_after=1))
+    return replace(run, resume=True)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def another_fold(run: Run) -> Run:
+    return replace(run, fold=1)
+
+
+def swapped(run: Run) -> Run:
+    other = {"train": "test", "test": "train"}
+    subset_of = data.read_split(run.out / "split.csv.gz")
+    path = run.manifest.parent / "other.csv"
+    data.write_split(path, {film: other.get(subset, subset) for film, subset in subset_of.items()})
+    return replace(run, folds=None, split=path)
+
+
+def altered_split(run: Run) -> Run:
+    shutil.copyfile(swapped(run).split or Path(), run.out / "split.csv")
+    subset_of = data.read_split(run.out / "split.csv")
+    data.write_split(run.out / "split.csv.gz", subset_of)
+    return replace(run, folds=None)
+
+
+def another_label(run: Run) -> Run:
+    path = run.manifest.parent / "labels.csv"
+    path.write_text(run.manifest.read_text().replace("nih-normal-3.png,normal", "nih-normal-3.png,pneumonia"))
+    return replace(run, manifest=path)
+
+
+def one_film_more(run: Run) -> Run:
+    path = run.manifest.parent / "more.csv"
+    path.write_text(run.manifest.read_text() + "more.png,covid,new,cohen,,,,\n")
+    return replace(run, manifest=path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            another_fold,
+            r"another split: expected SHA-256 \w{64} \(fold 0 .*came .*\(fold 1 .*folds.csv. Give",
+        ),
+        (swapped, r"another split: expected .*, came SHA-256 \w{64} by --split other.csv. Give the split"),
+        (altered_split, r"another split: .* by its split.csv.gz, which was altered. Give the split"),
+        (another_label, r"another manifest .*expected SHA-256 \w{64}, came \w{64} of labels.csv. Give"),
+        (one_film_more, r"another manifest .* of more.csv"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_films_and_stays_as_it_was(
+    change: Callable[[Run], Run], message: str, halfway: Run, tiny_config: Config
+) -> None:
+    asked = change(halfway)
+    before = contents(halfway.out)
+
+    with pytest.raises(ValueError, match=message):
+        train(tiny_config, asked)
+
+    assert contents(halfway.out) == before
+
+
+def test_a_run_that_another_configuration_asks_for_stays_as_it_was(halfway: Run, tiny_config: Config) -> None:
+    before = contents(halfway.out)
+    other = replace(tiny_config, data=replace(tiny_config.data, validation_fraction=0.2))
+
+    with pytest.raises(ValueError, match="another configuration"):
+        train(other, halfway)
+
+    assert contents(halfway.out) == before
+
+
+def test_a_run_that_is_refused_goes_on_with_what_it_learned_from(halfway: Run, tiny_config: Config) -> None:
+    """Also after its films moved, without the fold file, and stopped once more on the way."""
+    moved = halfway.manifest.parent.rename(halfway.out.parent / "moved") / "renamed.csv"
+    (moved.parent / halfway.manifest.name).rename(moved)
+    with pytest.raises(ValueError, match="another split"):
+        train(tiny_config, replace(halfway, manifest=moved, fold=1))
+
+    train(tiny_config, replace(halfway, manifest=moved, folds=None, stop_after=2))
+    train(tiny_config, replace(halfway, manifest=moved))
+
+    train(tiny_config, replace(halfway, manifest=moved, out=halfway.out.parent / "whole", resume=False))
+    assert_same_run(halfway.out, halfway.out.parent / "whole")
+
+
+def test_a_state_that_does_not_name_its_films_is_not_gone_on_with(halfway: Run, tiny_config: Config) -> None:
+    state = torch.load(halfway.out / "state.pt", weights_only=True)
+    del state["inputs"]
+    torch.save(state, halfway.out / "state.pt")
+
+    with pytest.raises(ValueError, match=r"earlier version .*which films.*Train anew"):
+        train(tiny_config, halfway)
+
+
+def test_a_folder_of_other_films_changes_nothing_in_the_run(
+    families: Path, tiny_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = HeadConfig(name="opacity", positive=("covid", "pneumonia"), negative=("normal",))
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(replace(tiny_config, heads=(both,)))))
+    for film in data.read_manifest(families, tiny_config.data.labels):
+        (tmp_path / "films" / film.label).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(families.parent / film.path, tmp_path / "films" / film.label / film.path)
+    out = tmp_path / "run"
+    command = ["--config", str(tmp_path / "config.json"), "--no-check", "--out", str(out)]
+    assert main([*command, "--data", str(tmp_path / "films"), "--stop-after", "1"]) == 0
+    shutil.copytree(tmp_path / "films", tmp_path / "other")
+    (tmp_path / "other" / "normal" / "nih-normal-3.png").unlink()
+    before = contents(out)
+
+    with pytest.raises(SystemExit):
+        main([*command, "--data", str(tmp_path / "other"), "--resume"])
+
+    assert "another manifest" in capsys.readouterr().err
+    assert contents(out) == before
+    assert (out / "films").readlink() == tmp_path / "films"
+    (tmp_path / "films").rename(tmp_path / "moved")
+    assert main([*command, "--data", str(tmp_path / "moved"), "--resume"]) == 0

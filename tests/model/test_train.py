@@ -112,15 +112,11 @@ def test_a_run_is_not_resumed_with_another_configuration(
 def test_training_stops_early_when_nothing_gets_better(
     families: Path, small_config: Config, tmp_path: Path
 ) -> None:
-    # With one answer per head among the validation films the figure is 0.5 in every epoch.
-    films = data.read_manifest(families, small_config.data.labels)
-    chosen = {"nih": "normal", "cohen": "pneumonia"}
-    subset_of = {film.path: "calibration" if film.source == "elsewhere" else "train" for film in films}
-    subset_of |= {film.path: "validation" for film in films[::2] if chosen.get(film.source) == film.label}
-    data.write_split(tmp_path / "given.csv", subset_of)
-    patient = replace(small_config.schedule, epochs=6, steps=1, patience=2)
+    # Heads that start at zero and learn less than a float32 holds say the same of every film.
+    still = {"backbone_rate": 1e-300, "head_rate": 1e-300}
+    patient = replace(small_config.schedule, epochs=6, steps=1, patience=2, **still)
 
-    train(replace(small_config, schedule=patient), Run(families, tmp_path, split=tmp_path / "given.csv"))
+    train(replace(small_config, schedule=patient), Run(families, tmp_path))
 
     assert [row["validation_mean_auc"] for row in rows(tmp_path / "metrics.csv")] == ["0.5"] * 3
 

@@ -111,7 +111,16 @@ def test_an_empty_class_is_named(phantoms: Path, tmp_path: Path, capsys: pytest.
 
     said = said_at_the_end(["--data", str(path), "--out", str(tmp_path), *SMALL, "--no-check"], capsys)
 
-    assert "class covid is empty: no training film answers yes to head covid" in said
+    assert "class covid is empty: no training film answers yes to head covid; there are films of 0" in said
+
+
+def test_a_contact_sheet_leaves_the_folder_of_a_run_alone(phantoms: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    sheet = ["--contact-sheet", str(tmp_path / "sheet.png"), *SMALL]
+
+    assert main(["--data", str(phantoms), "--out", str(tmp_path / "run"), *sheet]) == 0
+
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_mlflow_that_is_not_installed_is_said(
