@@ -28,7 +28,8 @@ def sigmoid(value: Float64 | float) -> Float64:
 def product_log_odds(logits_NK: NDArray[np.floating]) -> Float64:
     """Return the log-odds, shape N, of the product of the heads' probabilities.
 
-    ``P(COVID-19) = P(opacity) * P(COVID-19 given disease)``; a model of one head gives back its logit.
+    For the two heads of the released model ``P(COVID-19) = P(abnormal) * P(COVID-19 given abnormal)``; a
+    model of one head gives back its logit.
     """
     log_p_N = -np.logaddexp(0.0, -np.asarray(logits_NK, np.float64)).sum(axis=1)
     # The complement by expm1 keeps its digits when the product is near 1; below -1e-12 it is never 0.

@@ -16,7 +16,7 @@ from model.engines import Inferer
 from model.manifest import Film
 from model.network import FilmNetwork
 from model.sampling import answer_weights
-from model.scoring import film_batches
+from model.scoring import Change, film_batches
 from model.targets import targets
 
 MOST_ITERATIONS = 5000
@@ -70,9 +70,16 @@ def probe_heads(network: FilmNetwork, config: Config, folder: Path, films: Seque
 
 
 def frozen_features(
-    network: FilmNetwork, config: Config, folder: Path, films: Sequence[Film]
+    network: FilmNetwork,
+    config: Config,
+    folder: Path,
+    films: Sequence[Film],
+    change: Change | None = None,
 ) -> NDArray[np.float64]:
-    """Return pooled features ``features_NC`` of films that are not changed, by the network as it is."""
+    """Return pooled features ``features_NC`` of films by the network as it is.
+
+    Films are not augmented; a change is made to each before all else, where one is given.
+    """
     pool = Inferer(config.schedule.precision, next(network.parameters()).device)
 
     def pooled(batch_NCHW: Tensor) -> Tensor:
@@ -81,7 +88,7 @@ def frozen_features(
     was_training = network.training
     network.eval()
     with torch.inference_mode():
-        batches = film_batches(network, config.transforms, folder, films)
+        batches = film_batches(network, config.transforms, folder, films, change)
         parts = [pool(batch_NCHW, pooled).cpu().numpy() for batch_NCHW in batches]
     network.train(was_training)
     return np.concatenate(parts).astype(np.float64)

@@ -1,6 +1,6 @@
 """Many films through the network: logits and the height of the map, for calibration and evaluation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,10 +54,20 @@ def read_film(folder: Path, path: str) -> NDArray[np.float32]:
     return image_HW
 
 
+Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""What is done to ``image_HW`` before all else, such as hiding a part (`model.shortcuts.changes`)."""
+
+
 def film_batches(
-    network: FilmNetwork, config: TransformConfig, folder: Path, films: Sequence[Film]
+    network: FilmNetwork,
+    config: TransformConfig,
+    folder: Path,
+    films: Sequence[Film],
+    change: Change | None = None,
 ) -> Iterator[Tensor]:
     """Yield films by the evaluation transform, in order, as ``batch_NCHW`` where the network is.
+
+    Each film is changed first where a change is given.
 
     Raises
     ------
@@ -69,6 +79,8 @@ def film_batches(
     for start in tqdm(range(0, len(films), BATCH), desc="scoring", unit="batch", disable=None):
         # Threads of PyTorch fill the processor already, so films are read in this process.
         chosen = [read_film(folder, film.path) for film in films[start : start + BATCH]]
+        if change is not None:
+            chosen = [change(image_HW) for image_HW in chosen]
         batch_NCHW = torch.stack([transform({IMAGE: image_HW})[IMAGE] for image_HW in chosen])
         yield batch_NCHW.to(device).contiguous(memory_format=torch.channels_last)
 
