@@ -181,7 +181,7 @@ def manifest_of_folder(options: argparse.Namespace, out: Path, config: Config) -
     manifest = out / "manifest.csv"
     if idist.get_rank() == 0:
         films = (
-            dicom_tree(folder, options.labels)
+            dicom_tree(folder, options.labels, config.data.labels)
             if options.labels
             else folder_per_class(folder, config.data.labels)
         )
