@@ -7,7 +7,7 @@ import gzip
 import io
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,25 @@ SUBSETS = ("train", "validation", "calibration", "test")
 
 
 def group_units(films: Sequence[Film]) -> NDArray[np.int64]:
-    """Number the sets of films that share a patient or a group, directly or through others (union-find).
+    """Number the sets of films that share a patient or a group, directly or through others.
 
     A film that names neither is a unit of its own.
     """
-    parent = list(range(len(films)))
+    first: dict[tuple[str, str], int] = {}
+    return number_sets(
+        len(films),
+        (
+            (index, first.setdefault(key, index))
+            for index, film in enumerate(films)
+            for key in (("patient", film.patient_id), ("group", film.group))
+            if key[1]
+        ),
+    )
+
+
+def number_sets(count: int, pairs: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+    """Number the sets of items that pairs join, directly or through others (union-find), by first item."""
+    parent = list(range(count))
 
     def find(item: int) -> int:
         while parent[item] != item:
@@ -33,13 +47,10 @@ def group_units(films: Sequence[Film]) -> NDArray[np.int64]:
             item = parent[item]
         return item
 
-    first: dict[tuple[str, str], int] = {}
-    for index, film in enumerate(films):
-        for key in (("patient", film.patient_id), ("group", film.group)):
-            if key[1]:
-                parent[find(index)] = find(first.setdefault(key, index))
+    for one, other in pairs:
+        parent[find(one)] = find(other)
     numbers: dict[int, int] = {}
-    return np.array([numbers.setdefault(find(index), len(numbers)) for index in range(len(films))], np.int64)
+    return np.array([numbers.setdefault(find(index), len(numbers)) for index in range(count)], np.int64)
 
 
 def split_films(films: Sequence[Film], config: DataConfig, seed: int) -> dict[str, str]:

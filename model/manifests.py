@@ -1,4 +1,4 @@
-"""``python -m model.manifests``: a public data set, as it is downloaded, becomes a manifest.
+"""``python -m model.manifests``: a public data set becomes a manifest, and manifests become one.
 
 A data set is a row of `DATASETS` and a small reader. Nothing is copied: the manifest lies beside the films.
 """
@@ -12,9 +12,10 @@ from pathlib import Path
 
 from dicom_io.errors import CxrError
 from model.config import LABELS
+from model.joining import CACHE, MOST_BITS, hold_copies_together, join, keep_shares
 from model.manifest import Film
-from model.sources import dicom_tree, folder_per_class, write_manifest
-from model.transforms import PICTURES
+from model.radiography import FOLDERS, radiography
+from model.sources import dicom_tree, folder_per_class, pictures_below, write_manifest
 
 ADULT_YEARS = 18
 
@@ -41,29 +42,6 @@ def _rows(path: Path, columns: set[str]) -> Iterator[dict[str, str]]:
             raise ValueError(f"{path.name} has no column {sorted(missing)}")
         for row in reader:
             yield {key: (value or "").strip() for key, value in row.items() if key}
-
-
-def _pictures(root: Path, folder: str) -> list[str]:
-    paths = (root / folder).rglob("*")
-    return sorted(str(path.relative_to(root)) for path in paths if path.suffix.lower() in PICTURES)
-
-
-RADIOGRAPHY = {
-    # Folder: label, age group. The viral pneumonias and 1,341 of the normals are Kermany's children.
-    "COVID": ("covid", "unknown"),
-    "Normal": ("normal", "unknown"),
-    "Lung_Opacity": ("pneumonia", "unknown"),
-    "Viral Pneumonia": ("pneumonia", "child"),
-}
-
-
-def radiography(root: Path) -> list[Film]:
-    """Read the COVID-19 Radiography Database; its films carry no patient."""
-    return [
-        Film(path, label, source="radiography", view="unknown", age_group=age)
-        for folder, (label, age) in RADIOGRAPHY.items()
-        for path in _pictures(root, f"{folder}/images")
-    ]
 
 
 COHEN_VIEWS = {
@@ -151,16 +129,14 @@ def darkcovidnet(root: Path) -> list[Film]:
     """Read the films of Ozturk 2020; those of NIH ChestX-ray14 are named after patient and film."""
     films = []
     for folder, label in DARKCOVIDNET.items():
-        for path in _pictures(root, f"X-Ray Image DataSet/{folder}"):
+        for path in pictures_below(root, f"X-Ray Image DataSet/{folder}"):
             patient = "" if label == "covid" else f"nih14-{Path(path).stem.split('_')[0]}"
             films.append(Film(path, label, patient, "darkcovidnet", "unknown"))
     return films
 
 
 DATASETS = {
-    "radiography": Dataset(
-        radiography, ", ".join(f"{name}/images" for name in RADIOGRAPHY), "see the data set"
-    ),
+    "radiography": Dataset(radiography, ", ".join(f"{name}/images" for name in FOLDERS), "see the data set"),
     "cohen": Dataset(cohen, "metadata.csv and the folder images", "in the column license, film by film"),
     "rsna": Dataset(rsna, "stage_2_detailed_class_info.csv, stage_2_train_images", "non-commercial research"),
     "hannover": Dataset(hannover, "data.csv and the folder png", "CC BY 3.0"),
@@ -195,35 +171,88 @@ def read_dataset(name: str, root: Path) -> list[Film]:
     return [replace(film, licence=dataset.licence) for film in films] if licensed else films
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    made = argparse.ArgumentParser(
+        prog="python -m model.manifests",
+        description="Write the manifest of a data set, or join manifests, see docs/data.md.",
+    )
+    commands = made.add_subparsers(dest="dataset", required=True, metavar="DATASET")
+    for name in (*DATASETS, "dicom"):
+        holds = DATASETS[name].holds if name in DATASETS else "DICOM files, whatever their names"
+        command = commands.add_parser(name, help=f"a folder that holds {holds}")
+        command.add_argument("folder", type=Path, metavar="DIR", help="the folder")
+        command.add_argument("--out", type=Path, metavar="FILE", help="the manifest (DIR/manifest.csv)")
+        command.set_defaults(labels=None, source="")
+        if name == "dicom":
+            command.add_argument("--labels", type=Path, metavar="FILE", required=True, help="table of labels")
+        if name in ("dicom", "folders"):
+            command.add_argument("--source", metavar="NAME", help="where the films come from, in one word")
+    joined = commands.add_parser("join", help="several manifests, which become one")
+    joined.add_argument("manifests", type=Path, nargs="+", metavar="MANIFEST", help="manifests to join")
+    joined.add_argument("--out", type=Path, metavar="FILE", required=True, help="the manifest of all films")
+    joined.add_argument(
+        "--keep", action="append", default=[], metavar="SOURCE:LABEL=SHARE",
+        help="keep so large a share, 0 to 1, of a source's films of a label; may be given again",
+    )  # fmt: skip
+    joined.add_argument(
+        "--group", action="store_true", help="give films that look alike one group, over all pairs"
+    )
+    joined.add_argument(
+        "--most-bits", type=int, default=MOST_BITS, metavar="N",
+        help=f"films whose 256-bit hashes differ in at most N bits look alike ({MOST_BITS})",
+    )  # fmt: skip
+    joined.add_argument("--cache", type=Path, default=CACHE, metavar="FILE", help="what was seen before")
+    return made
+
+
+def joined_films(options: argparse.Namespace) -> list[Film]:
+    """Return the films of several manifests as the options of ``join`` want them; say what was grouped.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a manifest is missing or makes no sense, or two of them contradict each other.
+    """
+    films = keep_shares(join(options.manifests, options.out), options.keep)
+    if options.group:
+        films, said = hold_copies_together(films, options.out.parent, options.cache, options.most_bits)
+        print(said)
+    return films
+
+
+def films_of(options: argparse.Namespace) -> list[Film]:
+    """Return the films of the data set that the options name.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, dicom_io.errors.NotDicom
+        If the folder does not hold what it should.
+    """
+    films = (
+        dicom_tree(options.folder, options.labels, LABELS)
+        if options.labels
+        else read_dataset(options.dataset, options.folder)
+    )
+    return [replace(film, source=options.source) for film in films] if options.source else films
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m model.manifests",
-        description="Write the manifest of a public data set, see docs/data.md.",
-    )
-    parser.add_argument(
-        "dataset", choices=(*DATASETS, "dicom"), help="the data set, or a tree of DICOM files"
-    )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="its folder")
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="table of labels of the DICOM files")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the manifest (DIR/manifest.csv)")
+    parser = make_parser()
     options = parser.parse_args(arguments)
-    if (options.dataset == "dicom") != (options.labels is not None):
-        parser.error("--labels belongs to dicom, and dicom needs it")
+    joins = options.dataset == "join"
     out = options.out or options.folder / "manifest.csv"
-    if out.parent.resolve() != options.folder.resolve():
+    if not joins and out.parent.resolve() != options.folder.resolve():
         parser.error(f"paths in a manifest are relative to it: it must lie in {options.folder}")
     try:
-        films = (
-            dicom_tree(options.folder, options.labels)
-            if options.labels
-            else read_dataset(options.dataset, options.folder)
-        )
+        films = joined_films(options) if joins else films_of(options)
         write_manifest(out, films)
     except (OSError, ValueError, CxrError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     counts = Counter(film.label for film in films)
-    print(f"{out}: {len(films)} films, {dict(sorted(counts.items()))}")
+    children = sum(film.age_group == "child" for film in films)
+    print(f"{out}: {len(films)} films, {dict(sorted(counts.items()))}; {children} of children")
     return 0
 
 

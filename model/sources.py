@@ -22,6 +22,12 @@ def write_manifest(path: Path, films: Sequence[Film]) -> None:
         writer.writerows([getattr(film, column) for column in COLUMNS] for film in films)
 
 
+def pictures_below(root: Path, folder: str) -> list[str]:
+    """Return the PNG and JPEG files below ``root/folder``, in order; paths are relative to `root`."""
+    paths = (root / folder).rglob("*")
+    return sorted(str(path.relative_to(root)) for path in paths if path.suffix.lower() in PICTURES)
+
+
 def folder_per_class(root: Path, labels: Sequence[str]) -> list[Film]:
     """Return the films of ``root/<label>/**``: PNG, JPEG or DICOM; paths are relative to `root`.
 
@@ -49,7 +55,7 @@ def folder_per_class(root: Path, labels: Sequence[str]) -> list[Film]:
     return films
 
 
-def dicom_tree(root: Path, table: Path) -> list[Film]:
+def dicom_tree(root: Path, table: Path, labels: Sequence[str]) -> list[Film]:
     """Return the DICOM files below `root` that a table of labels names; paths are relative to `root`.
 
     Parameters
@@ -57,7 +63,9 @@ def dicom_tree(root: Path, table: Path) -> list[Film]:
     root
         Folder of DICOM files, whatever their names.
     table
-        CSV file with the column ``label`` and one of `KEYS`.
+        CSV file with the column ``label`` and one of `KEYS`; what has an empty label is passed over.
+    labels
+        Labels that there may be.
 
     Returns
     -------
@@ -69,13 +77,13 @@ def dicom_tree(root: Path, table: Path) -> list[Film]:
     FileNotFoundError
         If a file is missing, or no DICOM file has a label.
     ValueError
-        If the table has no key or no label, or gives one key two labels.
+        If the table has no key or no label, gives one key two labels, or one that is not in `labels`.
     dicom_io.errors.NotDicom
         If a file that says to be DICOM cannot be parsed; the message names it.
     """
     from pydicom import dcmread
 
-    label_of, key = _labels(table)
+    label_of, key = _labels(table, labels)
     films = []
     for path in sorted(path for path in root.rglob("*") if path.is_file() and is_dicom(path)):
         relative = str(path.relative_to(root))
@@ -97,7 +105,7 @@ def dicom_tree(root: Path, table: Path) -> list[Film]:
     return films
 
 
-def _labels(table: Path) -> tuple[dict[str, str], str]:
+def _labels(table: Path, labels: Sequence[str]) -> tuple[dict[str, str], str]:
     if not table.is_file():
         raise FileNotFoundError(f"no table of labels at {table}: expected a CSV file with label and {KEYS}")
     with table.open(newline="", encoding="utf-8-sig") as file:
@@ -110,4 +118,6 @@ def _labels(table: Path) -> tuple[dict[str, str], str]:
         for row in reader:
             if label_of.setdefault(row[key].strip(), row["label"].strip()) != row["label"].strip():
                 raise ValueError(f"{table.name}: a {key} has two labels")
+    if unknown := sorted(set(label_of.values()) - {"", *labels}):
+        raise ValueError(f"{table.name}: unknown label {unknown}, expected one of {list(labels)}")
     return label_of, key

@@ -186,7 +186,8 @@ def manifest_of_folder(run: Run, labels: Path | None, config: Config) -> Path:
     """
     folder, manifest = run.manifest, run.out / "manifest.csv"
     if idist.get_rank() == 0:
-        films = dicom_tree(folder, labels) if labels else folder_per_class(folder, config.data.labels)
+        known_labels = config.data.labels
+        films = dicom_tree(folder, labels, known_labels) if labels else folder_per_class(folder, known_labels)
         films = [replace(film, path=f"{FILMS}/{film.path}") for film in films]
         if run.resume and (run.out / STATE).exists():
             with tempfile.TemporaryDirectory(prefix="cxr-resume-") as beside:

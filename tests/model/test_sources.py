@@ -89,7 +89,7 @@ def test_a_tree_of_dicom_files_takes_its_labels_from_a_table(key: str, tmp_path:
     }[key]
     table(tmp_path / "labels.csv", {key: value, "label": "covid"})
 
-    (found,) = dicom_tree(tmp_path, tmp_path / "labels.csv")
+    (found,) = dicom_tree(tmp_path, tmp_path / "labels.csv", LABELS)
 
     assert (found.path, found.label, found.patient_id, found.view) == ("study/IM0001", "covid", "p1", "AP")
     # As the worker reads the same film.
@@ -104,7 +104,7 @@ def test_a_dicom_file_that_is_none_is_told_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(NotDicom, match=r"expected a DICOM file"):
         load_film(tmp_path / "broken.dcm")
     with pytest.raises(NotDicom, match=r"expected a DICOM file, broken\.dcm is none"):
-        dicom_tree(tmp_path, tmp_path / "labels.csv")
+        dicom_tree(tmp_path, tmp_path / "labels.csv", LABELS)
 
 
 def test_a_deflated_film_is_not_inflated_without_end(tmp_path: Path) -> None:
@@ -126,14 +126,46 @@ def test_a_table_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     )
 
     with pytest.raises(ValueError, match="a patient_id has two labels"):
-        dicom_tree(tmp_path, tmp_path / "labels.csv")
+        dicom_tree(tmp_path, tmp_path / "labels.csv", LABELS)
 
 
 def test_a_table_without_a_key_is_refused(tmp_path: Path) -> None:
     table(tmp_path / "labels.csv", {"name": "x", "label": "covid"})
 
     with pytest.raises(ValueError, match="expected the column label and one of"):
-        dicom_tree(tmp_path, tmp_path / "labels.csv")
+        dicom_tree(tmp_path, tmp_path / "labels.csv", LABELS)
+
+
+def test_a_label_that_does_not_exist_is_refused_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dicom(tmp_path / "a.dcm", "p1")
+    dicom(tmp_path / "b.dcm", "p2")
+    table(
+        tmp_path / "labels.csv",
+        {"path": "a.dcm", "label": "covid"},
+        {"path": "b.dcm", "label": "influenza"},
+        {"path": "c.dcm", "label": ""},
+    )
+
+    with pytest.raises(SystemExit) as ended:
+        manifests.main(["dicom", str(tmp_path), "--labels", str(tmp_path / "labels.csv")])
+
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert f"labels.csv: unknown label ['influenza'], expected one of {list(LABELS)}" in said
+    assert not (tmp_path / "manifest.csv").exists()
+
+
+def test_films_of_ones_own_get_the_source_that_is_named(tmp_path: Path) -> None:
+    dicom(tmp_path / "a.dcm", "p1")
+    table(tmp_path / "labels.csv", {"path": "a.dcm", "label": "covid"})
+
+    arguments = ["dicom", str(tmp_path), "--labels", str(tmp_path / "labels.csv"), "--source", "ours"]
+    assert manifests.main(arguments) == 0
+
+    (film,) = read_manifest(tmp_path / "manifest.csv", LABELS)
+    assert (film.source, film.patient_id) == ("ours", "p1")
 
 
 # Public data sets, each laid out as it is downloaded
