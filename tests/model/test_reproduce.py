@@ -26,7 +26,7 @@ KINDS = (
 
 @pytest.fixture
 def manifest(manifest_of: Callable[[Sequence[dict[str, str]]], Path], tmp_path: Path) -> Path:
-    """Ten films of each kind; two films of darkcovidnet's COVID-19 are of one patient."""
+    """Ten films of each kind; of darkcovidnet's COVID-19 two films each are of one patient."""
     for source, _ in KINDS:
         (tmp_path / source).mkdir(exist_ok=True)
     rows = [
@@ -34,7 +34,7 @@ def manifest(manifest_of: Callable[[Sequence[dict[str, str]]], Path], tmp_path: 
             "path": f"{source}/{label}-{n}.png",
             "label": label,
             "source": source,
-            "patient_id": f"{source}-{label}-{n // 2}",
+            "patient_id": f"{source}-{label}-{n // 2 if (source, label) == KINDS[0] else n}",
         }
         for source, label in KINDS
         for n in range(10)
