@@ -112,7 +112,7 @@ def plot_precision_recall(curves: Mapping[str, Mapping[str, Any]], labels: Mappi
 
 
 def plot_reliability(curves: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> Figure:
-    """Draw the share of COVID-19 in bins of equal numbers of films, with exact binomial intervals."""
+    """Draw the share of COVID-19 in the bins of the calibration error, with exact binomial intervals."""
     with rc_context(STYLE):
         figure, panel = _panel("Reliability", len(curves) + 1)
         panel.plot([0, 1], [0, 1], color="#999999", linewidth=1, label="a probability that is a frequency")
