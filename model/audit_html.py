@@ -1,11 +1,11 @@
 """The shortcut audit as a section of the evaluation's report, and as a page of its own."""
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
+
+from model.templates import template
 
 GROUPS = (
     (
@@ -86,19 +86,13 @@ def audit_section(report: dict[str, Any]) -> Markup:
         )
         for heading, rows in GROUPS
     ]
-    template = _template("audit.html.j2")
-    return Markup(template.render(groups=groups, details=report["details"], rules=len(stated)))
+    section = template("audit.html.j2")
+    return Markup(section.render(groups=groups, details=report["details"], rules=len(stated)))
 
 
 def write_audit_page(path: Path, report: dict[str, Any]) -> None:
     """Write the section as a page that loads nothing from elsewhere."""
     details = report["details"]
     title = f"{details['model']['name']} {details['model']['version']}"
-    page = _template("audit_page.html.j2")
+    page = template("audit_page.html.j2")
     path.write_text(page.render(title=title, note=details["note"], section=audit_section(report)), "utf-8")
-
-
-def _template(name: str) -> Template:
-    source = (files("model") / "report" / name).read_text("utf-8")
-    # Names of sources come from a manifest: text, never markup.
-    return Environment(autoescape=True, undefined=StrictUndefined).from_string(source)

@@ -125,12 +125,23 @@ def _figure(name: str, value: float, drawn_B: Float64, films: Films, set_name: s
     low, high = percentiles(name, value, drawn_B)
     if name == "ece":
         method += ", moved by the median excess of the resamples"
-    if name in RATES and low == high:
-        exact = binomtest(round(value * units), units).proportion_ci(0.95, "exact")
-        low, high, method = exact.low, exact.high, f"exact binomial, 95 %, {units} patients or films"
+    if is_rate(name) and low == high:
+        low, high = exact_interval(value, units)
+        method = f"exact binomial, 95 %, {units} patients or films"
     if undefined := int(np.isnan(drawn_B).sum()):
         method += f"; not defined in {undefined} resamples"
     return Figure(rounded(value), rounded(low), rounded(high), n, set_name, method)
+
+
+def is_rate(name: str) -> bool:
+    """Return whether a figure is a share of films, such as the sensitivity of one of several classes."""
+    return name in RATES or name.startswith(("sensitivity_", "precision_"))
+
+
+def exact_interval(rate: float, units: int) -> tuple[float, float]:
+    """Return the exact binomial 95 % interval of a rate over so many patients (Clopper and Pearson 1934)."""
+    exact = binomtest(round(rate * units), units).proportion_ci(0.95, "exact")
+    return float(exact.low), float(exact.high)
 
 
 def percentiles(name: str, value: float, drawn_B: Float64) -> tuple[float, float]:

@@ -280,6 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.folds:
             print_folds(write_fold_summary(options.folds, options.out))
+            print(f"report: {options.out / 'report.html'}")
             return 0
         model = load_model(options.model)
         if options.prevalence is not None:

@@ -6,7 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from model.bootstrap import Figure, Films, described, intervals, percentiles, resample, rounded, to_json
+from model.bootstrap import (
+    Figure,
+    Films,
+    described,
+    exact_interval,
+    intervals,
+    is_rate,
+    percentiles,
+    resample,
+    rounded,
+    to_json,
+)
 from model.metrics import Figures, Float64, Units
 
 
@@ -30,6 +41,11 @@ class FoldSummary:
     """Per fold its figures."""
     mean: Mapping[str, Figure]
     """Per figure the mean over the folds in which it is defined."""
+
+    def joined(self, other: "FoldSummary") -> "FoldSummary":
+        """Return these figures and others of the same folds."""
+        both = {name: {**figures, **other.folds[name]} for name, figures in self.folds.items()}
+        return FoldSummary(both, {**self.mean, **other.mean})
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -82,13 +98,24 @@ def summarise_folds(folds: Sequence[Fold], set_name: str, kind: str = "folds") -
             mean[name] = Figure(None, None, None, 0, set_name, f"not defined in any of {len(names)} {kind}")
             continue
         low, high = percentiles(name, whole[name], drawn[name])
+        how = described(units)
+        if is_rate(name) and low == high:
+            count = _units_behind(name, [fold for fold in folds if fold.name in inside])
+            low, high = exact_interval(whole[name], count)
+            how = f"exact binomial, 95 %, {count} patients or films of all {kind}, for no resample differs"
         values = [found[fold][name].value or 0.0 for fold in inside]
         method = (
             f"mean over {len(inside)} {kind} ({', '.join(inside)}), each with its own model, never pooled, "
-            f"from {min(values):.3f} to {max(values):.3f}; {described(units)}; {_choices(folds)}"
+            f"from {min(values):.3f} to {max(values):.3f}; {how}; {_choices(folds)}"
         )
         mean[name] = Figure(rounded(whole[name]), rounded(low), rounded(high), n, set_name, method)
     return FoldSummary(found, mean)
+
+
+def _units_behind(name: str, folds: Sequence[Fold]) -> int:
+    """Return of how many patients the films are that a figure rests on, over the folds together."""
+    behind = [fold.films.units.number_N[fold.films.base(name)] for fold in folds]
+    return len(np.unique(np.concatenate(behind)))
 
 
 def _with_choice(figures: Mapping[str, Figure], fold: Fold) -> dict[str, Figure]:

@@ -1,73 +1,119 @@
-"""Evaluations of one model each become a summary: figures per fold or family, and their mean."""
+"""Evaluations of one model each become a summary: figures per fold or family, their mean, and a report."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from matplotlib.figure import Figure as Picture
 
+from model import plots
 from model.bootstrap import Figure, to_json
-from model.evaluation_sets import QUESTIONS, REST, SUFFIXES
-from model.fold_figures import Fold, FoldSummary, summarise_folds
-from model.plots import NOTE
-from model.predictions import Predictions, read_predictions
+from model.evaluation_sets import REST, SUFFIXES
+from model.figures_csv import Row, write_figures
+from model.fold_details import (
+    CLASSES,
+    apart,
+    class_details,
+    fold_curves,
+    model_details,
+    overlap,
+    question_details,
+    questions,
+    summarise_question,
+)
+from model.fold_figures import FoldSummary
+from model.fold_html import write_folds_html
+from model.fold_reading import read_folds
 
-
-def read_fold(folder: Path) -> tuple[str, Predictions, str]:
-    """Return name, predictions and the choice of the threshold from a folder that `model.evaluate` wrote.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If a file is missing or is not what `model.evaluate` writes.
-    """
-    predictions = read_predictions(folder / "predictions.csv")
-    try:
-        details = json.loads((folder / "metrics.json").read_text())["details"]
-        return (
-            folder.name,
-            predictions,
-            f"threshold of the fold's own model: {details['threshold_chosen_on']}",
-        )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder}: expected the metrics.json of model.evaluate") from error
+SUM = "sum of counts: each fold at its own threshold"
+CLASS_SUM = "sum of counts over folds"
+"""Titles of the matrices that add those of the folds."""
 
 
 def summarise(folders: Sequence[Path], covid_label: str = "covid") -> dict[str, FoldSummary]:
     """Return the summary of each question; a fold without films of the question takes no part in it.
 
-    Folds are told apart by the names of their folders. Patients are those of one manifest, numbered over
+    Folds are told apart by the paths of their folders. Patients are those of one manifest, numbered over
     the whole of it.
     """
-    read = [read_fold(folder) for folder in folders]
-    found: dict[str, FoldSummary] = {}
-    for question in SUFFIXES:
-        labels = None if question == REST else {covid_label, *QUESTIONS[question]}
-        folds = []
-        for name, predictions, chosen_on in read:
-            asked_N = np.array([labels is None or label in labels for label in predictions.label], bool)
-            scored = predictions.scored(covid_label).subset(asked_N)
-            if question == REST or (scored.is_covid_N.any() and not scored.is_covid_N.all()):
-                folds.append(Fold(name, scored, chosen_on))
-        if folds:
-            found[question] = summarise_folds(folds, question)
-    return found
+    asked = questions(read_folds(folders), covid_label)
+    return {question: summarise_question(parts, question) for question, parts in asked.items()}
+
+
+def measure_folds(folders: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what ``metrics.json`` holds, means by name and each fold in ``details``, and the curves.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a folder does not hold what `model.evaluate` writes, is given twice, or models call other classes.
+    """
+    folds = read_folds(folders)
+    flat: dict[str, Figure] = {}
+    details: dict[str, Any] = {"note": plots.NOTE, "classes": class_details(folds)}
+    details |= {"models": {fold.name: model_details(fold) for fold in folds}, "overlap": overlap(folds)}
+    curves = {}
+    for question, asked in questions(folds).items():
+        summary = summarise_question(asked, question)
+        flat |= {f"{name}{SUFFIXES[question]}": figure for name, figure in summary.mean.items()}
+        details[question] = question_details(asked, summary)
+        curves[question] = fold_curves(asked)
+    report: dict[str, Any] = to_json(flat)
+    if details["classes"]:
+        report |= {f"class_{name}": figure for name, figure in details["classes"]["mean"].items()}
+    return report | {"details": details}, curves
 
 
 def write_fold_summary(folders: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Write ``metrics.json``: the means by name, and under ``details`` each fold; return what it holds."""
-    found = summarise(folders)
-    flat = {
-        f"{name}{SUFFIXES[question]}": figure
-        for question, summary in found.items()
-        for name, figure in summary.mean.items()
-    }
-    details = {"note": NOTE, **{question: summary.to_json() for question, summary in found.items()}}
-    report = {**to_json(flat), "details": details}
+    """Sum up by `measure_folds`, write everything, and return what ``metrics.json`` holds.
+
+    `out` then holds ``report.html``, ``metrics.json``, ``metrics.csv``, ``curves.json`` and the pictures.
+    Each curve is that of one fold; predictions stay with their folds, for scores of different models have
+    no common scale.
+    """
+    report, curves = measure_folds(folders)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "metrics.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    for name, values in (("metrics", report), ("curves", curves)):
+        (out / f"{name}.json").write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
+    write_figures(out / "metrics.csv", rows(report["details"]))
+    pictures = draw(report["details"], curves)
+    for name, picture in pictures.items():
+        (out / f"{name}.png").write_bytes(plots.as_png(picture))
+    inline = {name: plots.as_data_address(picture) for name, picture in pictures.items()}
+    write_folds_html(out / "report.html", report, inline)
     return report
+
+
+def rows(details: dict[str, Any]) -> Iterator[Row]:
+    """Return the figures of each question, and of the classes, as rows: the mean first, then each fold."""
+    for name in (*SUFFIXES, CLASSES):
+        if details.get(name):
+            for fold, figures in {"mean": details[name]["mean"], **details[name]["folds"]}.items():
+                yield from ((name, fold, key, figure) for key, figure in figures.items())
+
+
+def draw(details: dict[str, Any], curves: dict[str, dict[str, Any]]) -> dict[str, Picture]:
+    """Return the pictures by name, those of a question with its suffix; one curve or panel for each fold."""
+    pictures = {}
+    for question in apart(details):
+        found, suffix = details[question], SUFFIXES[question]
+        matrices = {name: counted["confusion_matrix"] for name, counted in found["counts"].items()}
+        matrices[SUM] = found["confusion_matrix_sum"]
+        pictures[f"confusion_matrix{suffix}"] = plots.plot_confusion(matrices)
+        if drawn := curves[question]:
+            text = {
+                figure: {name: str(Figure(**figures[figure])) for name, figures in found["folds"].items()}
+                for figure in ("roc_auc", "pr_auc", "ece")
+            }
+            pictures[f"roc{suffix}"] = plots.plot_roc(drawn, text["roc_auc"])
+            pictures[f"precision_recall{suffix}"] = plots.plot_precision_recall(drawn, text["pr_auc"])
+            if question == REST:
+                pictures["reliability"] = plots.plot_reliability_apart(drawn, text["ece"], "ECE")
+    if classes := details["classes"]:
+        matrices = {**classes["confusion_matrices"], CLASS_SUM: classes["confusion_matrix_sum"]}
+        pictures["classes"] = plots.plot_confusion(matrices, classes["names"], classes["names"])
+    return pictures
 
 
 def print_folds(report: dict[str, Any]) -> None:
@@ -82,4 +128,10 @@ def print_folds(report: dict[str, Any]) -> None:
             mean = summary["mean"]["roc_auc"]
             print(f"{question}, mean: AUC {Figure(**mean)}")
             print(f"  {mean['method']}")
+    if classes := report["details"]["classes"]:
+        for name, figures in classes["folds"].items():
+            print(
+                f"classes, {name}: accuracy {Figure(**figures['accuracy'])}, {classes['films'][name]} films"
+            )
+        print(f"classes, mean: accuracy {Figure(**report['class_accuracy'])}")
     print(report["details"]["note"])

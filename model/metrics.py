@@ -14,7 +14,7 @@ Bool = NDArray[np.bool_]
 Figures = dict[str, Float64]
 
 BINS = 15
-"""Bins of equal mass in the expected calibration error."""
+"""Bins of equal mass in the expected calibration error and in the reliability plot."""
 
 
 @dataclass(frozen=True)
@@ -227,11 +227,17 @@ def _threshold_figures(tn: Float64, fp: Float64, fn: Float64, tp: Float64) -> Fi
 
 def _by_score(score_N: Float64, is_covid_N: Bool, weight_BN: Float64) -> tuple[Float64, Float64, Float64]:
     """Return the distinct scores, ascending, and the mass of both classes at each."""
-    order = np.argsort(score_N, kind="stable")
-    sorted_N, truth_N, weight_BN = score_N[order], is_covid_N[order], weight_BN[:, order]
-    starts = np.flatnonzero(np.append(True, sorted_N[1:] > sorted_N[:-1]))
+    order, starts = _distinct(score_N)
+    truth_N, weight_BN = is_covid_N[order], weight_BN[:, order]
     covid_BS = np.add.reduceat(weight_BN * truth_N, starts, axis=1)
-    return sorted_N[starts], covid_BS, np.add.reduceat(weight_BN * ~truth_N, starts, axis=1)
+    return score_N[order][starts], covid_BS, np.add.reduceat(weight_BN * ~truth_N, starts, axis=1)
+
+
+def _distinct(score_N: Float64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the order of ascending scores, and where in it each distinct score begins."""
+    order = np.argsort(score_N, kind="stable")
+    sorted_N = score_N[order]
+    return order, np.flatnonzero(np.append(True, sorted_N[1:] > sorted_N[:-1]))
 
 
 def weighted_auc(score_N: Float64, is_covid_N: Bool, weight_BN: Float64) -> Float64:
@@ -254,28 +260,45 @@ def _average_precision(covid_BS: Float64, rest_BS: Float64) -> Float64:
     return ratio(gained_B, covid_BS.sum(axis=1))
 
 
-def _calibration_error(scores_S: Float64, covid_BS: Float64, rest_BS: Float64) -> Float64:
-    """Mean over bins of equal mass of |mean probability - share of COVID-19|; equal scores share a bin."""
-    mass_BS = covid_BS + rest_BS
+def _bins(mass_BS: Float64) -> NDArray[np.int64]:
+    """Return the bin of each distinct score, 0 to `BINS` - 1: bins of equal mass, equal scores in one bin.
+
+    A score belongs where the middle of its mass lies. The order of the films plays no part, so that what a
+    bin holds does not hang on how a manifest is sorted; a score of much mass leaves bins beside it empty.
+    """
     total_B1 = mass_BS.sum(axis=1, keepdims=True)
     middle_BS = ratio(np.cumsum(mass_BS, axis=1) - mass_BS / 2, np.broadcast_to(total_B1, mass_BS.shape))
-    bin_BS = np.clip(np.nan_to_num(middle_BS) * BINS, 0, BINS - 1).astype(np.int64)
-    bin_BS += BINS * np.arange(len(mass_BS))[:, None]
+    return np.clip(np.nan_to_num(middle_BS) * BINS, 0, BINS - 1).astype(np.int64)
+
+
+def _calibration_error(scores_S: Float64, covid_BS: Float64, rest_BS: Float64) -> Float64:
+    """Mean over the films of |mean probability - share of COVID-19| of their bin."""
+    mass_BS = covid_BS + rest_BS
+    bin_BS = _bins(mass_BS) + BINS * np.arange(len(mass_BS))[:, None]
     excess_BS = mass_BS * scores_S - covid_BS
     per_bin = np.bincount(bin_BS.ravel(), excess_BS.ravel(), BINS * len(mass_BS)).reshape(-1, BINS)
-    return ratio(np.abs(per_bin).sum(axis=1), total_B1[:, 0])
+    return ratio(np.abs(per_bin).sum(axis=1), mass_BS.sum(axis=1))
 
 
 def reliability(scored: Scored) -> list[dict[str, float]]:
-    """Return the bins of the calibration error: mean probability, share of COVID-19, films, edges."""
-    order = np.argsort(scored.probability_N, kind="stable")
+    """Return the bins of the calibration error: mean probability, share of COVID-19, films, edges.
+
+    Bins that hold no film are left out: there are fewer than `BINS` where films share scores.
+    """
+    weight_1N = np.ones((1, len(scored.probability_N)))
+    scores_S, covid_1S, rest_1S = _by_score(scored.probability_N, scored.is_covid_N, weight_1N)
+    mass_S, bin_S = covid_1S[0] + rest_1S[0], _bins(covid_1S + rest_1S)[0]
     bins: list[dict[str, float]] = []
-    for members in np.array_split(order, min(BINS, len(order))):
-        p_N, truth_N = scored.probability_N[members], scored.is_covid_N[members]
+    for number in np.unique(bin_S):
+        inside_S = bin_S == number
+        films, covid = mass_S[inside_S].sum(), covid_1S[0, inside_S].sum()
+        # Rounding must not carry the mean of equal scores past them.
+        low, high = scores_S[inside_S].min(), scores_S[inside_S].max()
+        mean = np.clip((mass_S * scores_S)[inside_S].sum() / films, low, high)
         bins.append(
             {
-                "probability": float(p_N.mean()), "share": float(truth_N.mean()), "films": len(members),
-                "covid": int(truth_N.sum()), "low": float(p_N.min()), "high": float(p_N.max()),
+                "probability": float(mean), "share": float(covid / films), "films": int(films),
+                "covid": int(covid), "low": float(low), "high": float(high),
             }
         )  # fmt: skip
     return bins
@@ -287,9 +310,10 @@ def error_by_chance(probability_N: Float64, seed: int = 0, draws: int = 200) -> 
     Bins of few films never match their probability; a calibration error near this one says nothing.
     """
     drawn_BN = np.random.default_rng(seed).random((draws, len(probability_N))) < probability_N
-    order = np.argsort(probability_N, kind="stable")
-    covid_BN: Float64 = drawn_BN[:, order].astype(np.float64)
-    return float(_calibration_error(probability_N[order], covid_BN, 1.0 - covid_BN).mean())
+    order, starts = _distinct(probability_N)
+    covid_BS: Float64 = np.add.reduceat(drawn_BN[:, order].astype(np.float64), starts, axis=1)
+    films_S = np.diff(np.append(starts, len(order)))
+    return float(_calibration_error(probability_N[order][starts], covid_BS, films_S - covid_BS).mean())
 
 
 def net_benefit(scored: Scored, at_T: Float64) -> dict[str, Float64]:

@@ -21,6 +21,8 @@ STYLE: Any = {
     "axes.edgecolor": "#555555",
 }
 WIDTH, HEIGHT = 5.6, 5.2
+TRUTH, CALLED = ("not COVID-19", "COVID-19"), ("negative", "positive")
+"""Rows and columns of a confusion matrix of two classes."""
 
 
 def _panel(title: str, lines: int) -> tuple[Figure, Axes]:
@@ -38,32 +40,42 @@ def _legend(figure: Figure) -> None:
     figure.legend(loc="outside lower left", fontsize=9, frameon=False)
 
 
-def plot_confusion(matrices: Mapping[str, list[list[int]]]) -> Figure:
-    """Draw one ``[[tn, fp], [fn, tp]]`` per set, coloured by the share of its row."""
+def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Return so many panels of this size in inches, three in a row."""
+    columns = min(3, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for panel in panels[count:]:
+        panel.axis("off")
+    return figure, panels[:count]
+
+
+def plot_confusion(
+    matrices: Mapping[str, list[list[int]]],
+    truth: Sequence[str] = TRUTH,
+    called: Sequence[str] = CALLED,
+) -> Figure:
+    """Draw a matrix per set, such as ``[[tn, fp], [fn, tp]]``, coloured by the share of its row."""
     with rc_context(STYLE):
-        columns = min(3, len(matrices))
-        rows = -(-len(matrices) // columns)
-        figure = Figure(figsize=(3.3 * columns, 3.6 * rows), layout="constrained")
-        panels = figure.subplots(rows, columns, squeeze=False).ravel()
-        for panel, (name, matrix) in zip(panels, matrices.items(), strict=False):
+        figure, panels = _panels(len(matrices), 3.3, 3.6)
+        for panel, (name, matrix) in zip(panels, matrices.items(), strict=True):
             _confusion_panel(panel, name, matrix)
-        for panel in panels[len(matrices) :]:
-            panel.axis("off")
+            panel.set_xticks(range(len(called)), called)
+            panel.set_yticks(range(len(truth)), truth, rotation=90, va="center")
         return figure
 
 
 def _confusion_panel(panel: Axes, name: str, matrix: list[list[int]]) -> None:
     shares = [[cell / max(1, sum(row)) for cell in row] for row in matrix]
     panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row in range(2):
-        for column in range(2):
+    for row in range(len(matrix)):
+        for column in range(len(matrix[row])):
             share = shares[row][column]
             # Black on the darker half of the blues, or white on the lighter, would be hard to read.
             colour = "white" if share > 0.66 else "black"
             text = f"{matrix[row][column]}\n{share:.0%}" if sum(matrix[row]) else "no film"
             panel.text(column, row, text, ha="center", va="center", color=colour)
-    panel.set_xticks([0, 1], ["negative", "positive"])
-    panel.set_yticks([0, 1], ["not COVID-19", "COVID-19"], rotation=90, va="center")
     panel.set_xlabel("model")
     panel.set_ylabel("truth")
     panel.tick_params(length=0)
@@ -94,7 +106,9 @@ def plot_roc(curves: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str])
 
 
 def _line(number: int) -> dict[str, Any]:
-    return {"color": COLOURS[number % 6], "linestyle": STYLES[number % 6], "linewidth": 1.8}
+    # A seventh curve has the colour of the first, and must not have its strokes too.
+    stroke = STYLES[(number + number // 6) % 6]
+    return {"color": COLOURS[number % 6], "linestyle": stroke, "linewidth": 1.8}
 
 
 def plot_precision_recall(curves: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> Figure:
@@ -112,25 +126,44 @@ def plot_precision_recall(curves: Mapping[str, Mapping[str, Any]], labels: Mappi
 
 
 def plot_reliability(curves: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> Figure:
-    """Draw the share of COVID-19 in bins of equal numbers of films, with exact binomial intervals."""
+    """Draw the share of COVID-19 in the bins of the calibration error, with exact binomial intervals."""
     with rc_context(STYLE):
         figure, panel = _panel("Reliability", len(curves) + 1)
         panel.plot([0, 1], [0, 1], color="#999999", linewidth=1, label="a probability that is a frequency")
         for number, (name, curve) in enumerate(curves.items()):
-            bins = curve["reliability"]
-            exact = [binomtest(b["covid"], b["films"]).proportion_ci(0.95, "exact") for b in bins]
-            share = [b["share"] for b in bins]
-            reach = [
-                [max(0.0, s - e.low) for s, e in zip(share, exact, strict=True)],
-                [max(0.0, e.high - s) for s, e in zip(share, exact, strict=True)],
-            ]
-            panel.errorbar(
-                [b["probability"] for b in bins], share, yerr=reach, elinewidth=0.8, markersize=4,
-                marker="os^Dvp"[number % 6], label=f"{name}: {labels[name]}", **_line(number),
-            )  # fmt: skip
+            _reliability_line(panel, curve["reliability"], number, f"{name}: {labels[name]}")
         panel.set(xlabel="stated P(COVID-19)", ylabel="share of COVID-19", xlim=(0, 1), ylim=(0, 1.01))
         _legend(figure)
         return figure
+
+
+def plot_reliability_apart(
+    curves: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str], scale: str
+) -> Figure:
+    """Draw the reliability of each set in a panel of its own; `scale` names the figure in `labels`."""
+    with rc_context(STYLE):
+        figure, panels = _panels(len(curves), 3.3, 3.6)
+        for number, (panel, (name, curve)) in enumerate(zip(panels, curves.items(), strict=True)):
+            panel.grid(color="#e4e4e4", linewidth=0.7)
+            panel.set_axisbelow(True)
+            panel.plot([0, 1], [0, 1], color="#999999", linewidth=1)
+            _reliability_line(panel, curve["reliability"], number, name)
+            panel.set(xlabel="stated P(COVID-19)", ylabel="share of COVID-19", xlim=(0, 1), ylim=(0, 1.01))
+            panel.set_title(f"{_folded(name, 34)}\n{scale} {labels[name]}", fontsize=9)
+        return figure
+
+
+def _reliability_line(panel: Axes, bins: Sequence[Mapping[str, Any]], number: int, label: str) -> None:
+    exact = [binomtest(b["covid"], b["films"]).proportion_ci(0.95, "exact") for b in bins]
+    share = [b["share"] for b in bins]
+    reach = [
+        [max(0.0, s - e.low) for s, e in zip(share, exact, strict=True)],
+        [max(0.0, e.high - s) for s, e in zip(share, exact, strict=True)],
+    ]
+    panel.errorbar(
+        [b["probability"] for b in bins], share, yerr=reach, elinewidth=0.8, markersize=4,
+        marker="os^Dvp"[number % 6], label=label, **_line(number),
+    )  # fmt: skip
 
 
 def plot_net_benefit(name: str, curve: Mapping[str, Any]) -> Figure:

@@ -1,14 +1,12 @@
 """One page that holds a whole evaluation, pictures included, and loads nothing from elsewhere."""
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
 
 from model.audit_html import audit_section
 from model.evaluation_sets import AGAINST_DISEASE, AGAINST_NORMAL, QUESTIONS, REST, ROLES
 from model.set_report import FEWEST
+from model.templates import template
 
 FIGURES = (
     ("roc_auc", "ROC AUC"),
@@ -66,10 +64,8 @@ def write_report_html(
     errors
         Films judged worst, as ``missed`` and ``alarmed``; None shows none.
     """
-    source = (files("model") / "report" / "evaluation.html.j2").read_text("utf-8")
-    # A manifest's names of sources and files are text, never markup; a missing value is an error.
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(source)
-    path.write_text(template.render(context(report), pictures=pictures, errors=errors), "utf-8")
+    page = template("evaluation.html.j2")
+    path.write_text(page.render(context(report), pictures=pictures, errors=errors), "utf-8")
 
 
 def context(report: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """From the evaluations of a study's runs to figures by name, and a table of networks."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,9 +10,7 @@ import numpy as np
 from model.bootstrap import Figure, intervals, to_json
 from model.evaluation_sets import QUESTIONS
 from model.fold_figures import Fold, summarise_folds
-from model.fold_files import read_fold
-from model.metrics import Called
-from model.predictions import Predictions, read_classes
+from model.fold_reading import called, read_fold
 from model.release_figures import read_figures
 from model.studies import CLASSES, RECIPES, STUDIES, WANTED, Wanted, config_of, recipe_sha256
 
@@ -56,9 +53,10 @@ def _figure(wanted: Wanted, folders: Sequence[Path]) -> Figure:
 
 
 def _run(wanted: Wanted, folder: Path) -> Fold:
-    name, predictions, chosen_on = read_fold(folder)
+    fold = read_fold(folder)
+    predictions = fold.predictions
     if wanted.question == CLASSES:
-        return Fold(name, called(predictions, folder), chosen_on)
+        return Fold(fold.name, called(fold), fold.chosen_on)
     rest = QUESTIONS.get(wanted.question)
     chosen_N = np.array(
         [
@@ -70,25 +68,7 @@ def _run(wanted: Wanted, folder: Path) -> Fold:
     )
     if not chosen_N.any():
         raise ValueError(f"{folder}: no film of {wanted.source or 'any source'} was scored")
-    return Fold(name, predictions.scored(COVID).subset(chosen_N), chosen_on)
-
-
-def called(predictions: Predictions, folder: Path) -> Called:
-    """Return true and called classes of an evaluation of a model of classes.
-
-    Raises
-    ------
-    ValueError
-        If the model was one of questions.
-    """
-    details = json.loads((folder / "metrics.json").read_text())["details"]
-    if not details.get("classes"):
-        raise ValueError(f"{folder}: expected the evaluation of a model of classes")
-    class_of, names = details["classes"]["class_of_label"], tuple(details["classes"]["names"])
-    logits_NK = read_classes(folder / "predictions.csv", names)
-    known_N = np.array([label in class_of for label in predictions.label], bool)
-    truth_N = np.array([class_of[label] for label in predictions.label if label in class_of], np.int64)
-    return Called(truth_N, logits_NK[known_N].argmax(axis=1), predictions.units.subset(known_N), names)
+    return Fold(fold.name, predictions.scored(COVID).subset(chosen_N), fold.chosen_on)
 
 
 def read_earlier(path: Path) -> tuple[Table, Recipes]:

@@ -1,17 +1,14 @@
 """Figures of several models are averaged, never computed from scores thrown together."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from model.bootstrap import intervals
-from model.evaluate import main
 from model.fold_figures import Fold, summarise_folds, summarise_seeds
 from model.metrics import Called, Scored, Units
-from model.predictions import Predictions, write_predictions
 
 
 def fold(number: int, films: int = 80, shift: float = 0.0, covid: bool = True) -> Fold:
@@ -121,43 +118,28 @@ def test_seeds_are_listed_with_their_spread() -> None:
     assert found["mean"] == pytest.approx(np.mean(values), abs=1e-5)  # type: ignore[arg-type]
 
 
-def write_fold(folder: Path, number: int) -> None:
-    folder.mkdir()
-    films = fold(number).films
-    truth, p = films.is_covid_N, films.probability_N  # type: ignore[attr-defined]
-    labels = ["covid" if yes else ("normal", "pneumonia")[n // 2 % 2] for n, yes in enumerate(truth)]
-    said = Predictions(
-        [f"{number}-{n}.png" for n in range(80)], labels, [""] * 80, [""] * 80, films.units, p, 0.4,
-        ["positive"] * 80,
-    )  # fmt: skip
-    write_predictions(folder / "predictions.csv", said, {})
-    (folder / "metrics.json").write_text(
-        json.dumps({"details": {"threshold_chosen_on": "its validation films"}})
-    )
+def test_a_mean_of_rates_that_no_resample_changes_has_the_exact_interval() -> None:
+    """20 of 20 right in each of two folds is no proof of a model that is never wrong."""
+    truth = np.arange(20) % 2 == 0
+    folds = [
+        Fold(str(n), Scored(truth * 1.0, truth, Units(20 * n + np.arange(20), np.ones(20, bool)), 0.5), "x")
+        for n in range(2)
+    ]
+
+    found = summarise_folds(folds, "x").mean["accuracy"]
+
+    assert (found.value, found.high) == (1, 1)
+    assert found.low == pytest.approx(0.025 ** (1 / 40), abs=1e-5)
+    assert "exact binomial, 95 %, 40 patients" in found.method
 
 
-def test_the_command_summarises_the_folders_of_folds(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for number in (1, 2):
-        write_fold(tmp_path / f"fold-{number}", number)
+def test_a_class_that_is_never_missed_has_the_exact_interval() -> None:
+    truth = np.arange(30) % 3
+    films = Called(truth, truth, Units(np.arange(30), np.ones(30, bool)), ("a", "b", "c"))
 
-    folders = [str(tmp_path / f"fold-{number}") for number in (1, 2)]
-    assert main(["--folds", *folders, "--out", str(tmp_path / "all")]) == 0
-
-    report = json.loads((tmp_path / "all" / "metrics.json").read_text())
-    expected = summarise_folds([fold(1), fold(2)], "x").mean["roc_auc"]
-    assert report["roc_auc"]["value"] == expected.value
-    assert "its validation films" in report["roc_auc"]["method"]
-    assert report["roc_auc_covid_vs_normal"]["n"] == 120
-    assert "fold-2: AUC" in capsys.readouterr().out
-
-
-def test_a_folder_that_is_no_evaluation_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_fold(tmp_path / "fold-1", 1)
-    (tmp_path / "fold-1" / "metrics.json").write_text("[]")
-
-    with pytest.raises(SystemExit):
-        main(["--folds", str(tmp_path / "fold-1"), "--out", str(tmp_path / "all")])
-
-    assert "metrics.json of model.evaluate" in capsys.readouterr().err
+    for found in (
+        intervals(films, "x")["sensitivity_b"],
+        summarise_folds([Fold("one", films, "elsewhere")], "x").mean["sensitivity_b"],
+    ):
+        assert (found.value, found.high) == (1, 1)
+        assert found.low == pytest.approx(0.025 ** (1 / 10), abs=1e-5)

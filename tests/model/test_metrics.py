@@ -1,9 +1,12 @@
 """Figures agree with scikit-learn or with a case computed by hand, for one weighting and for many."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 from sklearn import metrics as peer
 
 from model.metrics import (
@@ -186,11 +189,49 @@ def test_a_head_is_ranked_by_its_own_answer() -> None:
 
 
 def test_bins_of_reliability_hold_all_films_in_equal_numbers(scored: Scored) -> None:
-    bins = reliability(scored)
+    generator = np.random.default_rng(5)
+    bins = reliability(Scored(generator.random(300), scored.is_covid_N, scored.units, 0.5))
 
     assert [b["films"] for b in bins] == [20] * 15
     assert sum(b["covid"] for b in bins) == scored.is_covid_N.sum()
     assert all(b["low"] <= b["probability"] <= b["high"] for b in bins)
+
+
+def test_films_of_equal_score_share_a_bin_of_reliability() -> None:
+    """Sorted by label, films of one score would fall into bins of one class each."""
+    truth = np.arange(60) < 30
+
+    (alone,) = reliability(Scored(np.full(60, 0.3), truth, Units.alone(60), 0.5))
+    assert alone == {"probability": 0.3, "share": 0.5, "films": 60, "covid": 30, "low": 0.3, "high": 0.3}
+
+    p = np.repeat([0.1, 0.2, 0.9], [1, 58, 1])
+    bins = reliability(Scored(p, truth, Units.alone(60), 0.5))
+    assert [(b["probability"], b["films"], b["covid"]) for b in bins] == [
+        (0.1, 1, 1), (pytest.approx(0.2), 58, 29), (0.9, 1, 0)
+    ]  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=2, max_size=60))
+def test_the_calibration_error_is_that_of_the_bins_of_reliability(films: list[tuple[int, bool]]) -> None:
+    """The plot and the figure speak of the same bins, whatever films share a score and however they lie."""
+    truth = np.array([film[1] for film in films])
+    scored = Scored(np.array([film[0] / 12 for film in films]), truth, Units.alone(len(films)), 0.5)
+    bins = reliability(scored)
+
+    (found,) = scored.figures(np.ones((1, len(films))))["ece"]
+
+    by_hand = sum(b["films"] * abs(b["probability"] - b["share"]) for b in bins) / len(films)
+    assert sum(b["films"] for b in bins) == len(films)
+    assert all(first["high"] < second["low"] for first, second in itertools.pairwise(bins))
+    if truth.any() and not truth.all():
+        assert found == pytest.approx(by_hand)
+
+
+def test_the_error_by_chance_keeps_equal_scores_together_as_the_error_does() -> None:
+    """60 films of one score are one bin, whose share of COVID-19 misses a half by 0.05, not by that of 4."""
+    expected = sum(binom.pmf(k, 60, 0.5) * abs(k / 60 - 0.5) for k in range(61))
+
+    assert error_by_chance(np.full(60, 0.5)) == pytest.approx(expected, rel=0.15)
 
 
 def test_net_benefit_by_hand() -> None:

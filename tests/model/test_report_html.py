@@ -3,12 +3,12 @@
 import base64
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pages import page_in
 
 from model.checkpoint import Model
 from model.evaluate import Request, evaluate
@@ -17,41 +17,12 @@ from model.metrics import Scored, Units
 from model.report_html import limits, warnings, write_report_html
 
 
-class Page(HTMLParser):
-    """What a page would load, and its text."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.addresses: list[str] = []
-        self.text = ""
-        self.ids: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.addresses += [str(found[name]) for name in ("src", "href") if name in found]
-        if "id" in found:
-            self.ids.append(str(found["id"]))
-        assert tag not in ("script", "link", "iframe", "object")
-        if tag == "img":
-            assert found.get("alt")
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 @pytest.fixture(scope="module")
 def folder(known_model: Model, families: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an evaluation with films in its report."""
     out = tmp_path_factory.mktemp("report")
     evaluate(known_model, Request(families), out)
     return out
-
-
-def page_in(folder: Path) -> tuple[Page, str]:
-    text = (folder / "report.html").read_text()
-    page = Page()
-    page.feed(text)
-    return page, text
 
 
 def test_the_report_loads_nothing_from_elsewhere(folder: Path) -> None:
