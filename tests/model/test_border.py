@@ -69,7 +69,8 @@ def test_a_probe_of_borders_knows_the_border_and_nothing_of_the_middle(
         "10% of the width and height at each side, the centre filled with the border's mean"
     )
     assert "mean over 5 folds" in kept["method"]
-    assert f"resamples of {EACH} patients" in kept["method"]
+    # Where every film is called rightly no resample differs, and the interval is the exact binomial one.
+    assert f"{EACH} patients" in kept["method"]
 
 
 def test_the_folds_are_those_of_the_trainings_and_stay(tmp_path: Path) -> None:

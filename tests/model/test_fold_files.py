@@ -44,8 +44,8 @@ def write_fold(folder: Path, number: int, films: int = 60, **more: Any) -> Path:
     units = Units(1000 * more.get("patients", number) + np.arange(films) // 2, np.ones(films, bool))
     said = Predictions(
         [f"{more.get('paths', number)}-{film}.png" for film in range(films)],
-        [LABELS[k] for k in truth], [more.get("covid_from", "") * (k == 0) for k in truth], [""] * films,
-        units, p, 0.35 + 0.15 * number, decision,
+        [LABELS[k] for k in truth], [more.get("covid_from", "") if k == 0 else "" for k in truth],
+        [""] * films, units, p, 0.35 + 0.15 * number, decision,
     )  # fmt: skip
     logits = np.eye(3)[np.where(generator.random(films) < 0.8, truth, 2)]
     write_predictions(folder / "predictions.csv", said, dict(zip(LABELS, logits.T, strict=True)))
