@@ -14,7 +14,7 @@ from model import processor
 from model.audit_html import write_audit_page
 from model.bootstrap import Figure, to_json
 from model.checkpoint import RELEASE, Model, load_model
-from model.evaluate import Request, choose, known_split, own_split, scored_by
+from model.evaluate import Request, choose, request_of, scored_by
 from model.evaluation_sets import REST, units_of
 from model.fold_files import summarise
 from model.manifest import EXPECTED, Film, read_manifest
@@ -188,8 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     processor.prepare(options.threads)
     try:
         model = load_model(options.model)
-        split = options.split or own_split(model, options.model, options.data)
-        request = Request(options.data, split, known=known_split(options.model))
+        request = request_of(model, options.model, options.data, options.split)
         material = material_of(model, request, options.films, options.seed)
         ages = ages_of(model, request, material, options.films, options.seed)
         figures = audit(material, ages, options.families)

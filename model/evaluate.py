@@ -5,6 +5,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ class Request:
     score_known: bool = False
     """Whether those films are scored all the same."""
 
+    @cached_property
     def learned_paths(self) -> frozenset[str]:
         """Return the paths of the films that made the model what it is."""
         subset_of = read_split(self.known) if self.known is not None else {}
@@ -86,7 +88,7 @@ def choose(model: Model, request: Request) -> tuple[list[Film], Units, dict[str,
         chosen = [film for film in films if subset_of.get(film.path) == request.subset]
         reasons["not in the subset"] = len(films) - len(chosen)
         films = chosen
-    learned = request.learned_paths() if request.spares else frozenset()
+    learned = request.learned_paths if request.spares else frozenset()
     spared = [film for film in films if film.path not in learned]
     if len(spared) < len(films):
         reasons[KNOWN] = len(films) - len(spared)
@@ -175,7 +177,7 @@ def measure(model: Model, request: Request) -> Measured:
         if not sets[chosen.name]["too_few"]:
             curves[chosen.name] = curves_of(evaluated.scored.subset(chosen.chosen_N))
     details = describe(model, request, reasons) | {"sets": sets, "heads": report_heads(evaluated)}
-    details["training_films_scored"] = len(request.learned_paths() & {film.path for film in films})
+    details["training_films_scored"] = len(request.learned_paths & {film.path for film in films})
     if details["training_films_scored"]:
         log.warning("%d of the films made the model: too good figures", details["training_films_scored"])
     details["classes"] = report_classes(evaluated)
@@ -236,9 +238,14 @@ def own_split(model: Model, folder: Path, manifest: Path) -> Path | None:
     return folder / SPLIT if is_own else None
 
 
-def known_split(folder: Path) -> Path | None:
-    """Return the split in a model's folder, which names the films that made it; None where there is none."""
-    return folder / SPLIT if (folder / SPLIT).is_file() else None
+def request_of(model: Model, folder: Path, manifest: Path, split: Path | None) -> Request:
+    """Return the request to score a manifest by the model of a folder, films that made the model apart.
+
+    Without a split the model keeps to its own on the manifest that it was trained on (`own_split`).
+    """
+    # What the model knows is in its folder, whatever split is given.
+    known = folder / SPLIT if (folder / SPLIT).is_file() else None
+    return Request(manifest, split or own_split(model, folder, manifest), known=known)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -286,13 +293,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.prevalence is not None:
             moved = probability.shifted(model.calibration, options.prevalence)
             model = dataclasses.replace(model, calibration=moved)
-        split = options.split or own_split(model, options.model, options.data)
-        if split is not None and not options.split:
-            log.info("the model was trained on this manifest: only its %s films are scored", options.subset)
-        request = Request(
-            options.data, split, options.subset, options.against, not options.no_gallery, options.audit,
-            known_split(options.model), options.score_training_films,
+        request = dataclasses.replace(
+            request_of(model, options.model, options.data, options.split),
+            subset=options.subset, against=options.against, gallery=not options.no_gallery,
+            audit=options.audit, score_known=options.score_training_films,
         )  # fmt: skip
+        if request.split is not None and not options.split:
+            log.info("the model was trained on this manifest: only its %s films are scored", options.subset)
         report = evaluate(model, request, options.out)
     except (OSError, ValueError, CxrError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")

@@ -16,7 +16,7 @@ from dicom_io.errors import CxrError
 from model import plots, processor
 from model.bootstrap import Figure, to_json
 from model.checkpoint import RELEASE, Model, load_model
-from model.evaluate import Request, choose, known_split, own_split, scored_by
+from model.evaluate import Request, choose, request_of, scored_by
 from model.manifest import EXPECTED, Film
 from model.maps import METHODS
 from model.maps.explainer import Explainer
@@ -169,8 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("an interval needs at least two films")
     try:
         model = load_model(options.model)
-        split = options.split or own_split(model, options.model, options.data)
-        request = Request(options.data, split, known=known_split(options.model))
+        request = request_of(model, options.model, options.data, options.split)
         sample = draw(model, request, options.films, options.seed)
         log.info("%d films that the model calls positive", len(sample.films))
         found = measure(model, sample, options.random_films, options.seed)

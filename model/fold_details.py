@@ -12,7 +12,7 @@ from model.curves import curves_of
 from model.evaluation_sets import REST, SUFFIXES
 from model.fold_figures import Fold, FoldSummary, summarise_folds
 from model.fold_reading import Asked, FoldEvaluation, ask, called_in
-from model.set_report import FEWEST
+from model.set_report import counted, too_few
 
 CLASSES = "classes"
 """Name of the set of films that a model of classes was asked about."""
@@ -28,45 +28,31 @@ def question_details(asked: Sequence[Asked], summary: FoldSummary) -> dict[str, 
     computed from it.
     """
     counts = {part.fold.name: _counts(part) for part in asked}
-    matrices = [counted["confusion_matrix"] for counted in counts.values()]
+    matrices = [count["confusion_matrix"] for count in counts.values()]
     units = np.concatenate([part.scored.units.number_N for part in asked])
     return {
         **summary.to_json(),
         "counts": counts,
-        "films": sum(counted["films"] for counted in counts.values()),
-        "covid": sum(counted["covid"] for counted in counts.values()),
+        "films": sum(count["films"] for count in counts.values()),
+        "covid": sum(count["covid"] for count in counts.values()),
         "units": len(np.unique(units)),
         "confusion_matrix_sum": np.sum(matrices, axis=0).tolist(),
     }
 
 
 def _counts(part: Asked) -> dict[str, Any]:
-    scored = part.scored
-    films = len(scored.is_covid_N)
-    tn, fp, fn, tp = (
-        int(cell[0]) for cell in metrics.confusion(scored.is_covid_N, scored.called, np.ones((1, films)))
-    )
     return {
-        "films": films,
-        "covid": int(scored.is_covid_N.sum()),
-        "units": scored.units.count(np.ones(films, bool)),
+        **counted(part.scored),
         "classes_from_different_sources": bool(
             part.covid_from and part.rest_from and part.covid_from != part.rest_from
         ),
-        "too_few": _too_few(scored.is_covid_N),
-        "confusion_matrix": [[tn, fp], [fn, tp]],
         "left_open": int((part.judged.decision_N == 0).sum()),
-        "ece_by_chance": round(metrics.error_by_chance(scored.probability_N), 5),
     }
 
 
 def fold_curves(asked: Sequence[Asked]) -> dict[str, Any]:
     """Return the curves of each fold's own model on its own films; none of a class of too few films."""
-    return {part.fold.name: curves_of(part.scored) for part in asked if not _too_few(part.scored.is_covid_N)}
-
-
-def _too_few(is_covid_N: metrics.Bool) -> bool:
-    return bool(min(is_covid_N.sum(), (~is_covid_N).sum()) < FEWEST)
+    return {part.fold.name: curves_of(part.scored) for part in asked if not too_few(part.scored.is_covid_N)}
 
 
 def class_details(folds: Sequence[FoldEvaluation]) -> dict[str, Any] | None:

@@ -10,12 +10,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from model.checks import CACHE as CACHE
 from model.config import LABELS
 from model.folds import number_sets
 from model.manifest import Film, read_manifest
-from model.near_duplicates import MOST_BITS as MOST_BITS
-from model.near_duplicates import close_pairs, look_at_all
+from model.near_duplicates import MOST_BITS, close_pairs, look_at_all
 from model.origins import ORIGINS
 
 ELSEWHERE = ("nih14",)

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dicom_io.errors import CxrError
+from model.checks import CACHE
 from model.config import LABELS
-from model.joining import CACHE, MOST_BITS, hold_copies_together, join, keep_shares
+from model.joining import hold_copies_together, join, keep_shares
 from model.manifest import Film
+from model.near_duplicates import MOST_BITS
 from model.radiography import FOLDERS, radiography
 from model.sources import dicom_tree, folder_per_class, pictures_below, write_manifest
 

@@ -54,25 +54,34 @@ def report_set(chosen: EvaluationSet, evaluated: Evaluated) -> dict[str, Any]:
     judged = evaluated.predictions.judged(evaluated.covid_label)
     judged = metrics.Judged(judged.decision_N[chosen.chosen_N], part.is_covid_N, part.units)
     members = [film for film, inside in zip(evaluated.films, chosen.chosen_N, strict=True) if inside]
-    weight_1N = np.ones((1, len(members)))
-    tn, fp, fn, tp = (int(cell[0]) for cell in metrics.confusion(part.is_covid_N, part.called, weight_1N))
     figures = intervals(part, chosen.name) | intervals(judged, chosen.name)
     if chosen.kind in ("question", "role"):
         figures[OWN_PREVALENCE] = at_own_prevalence(part, chosen.name, evaluated.model)
     return {
         "kind": chosen.kind,
-        "films": len(members),
-        "covid": int(part.is_covid_N.sum()),
-        "units": part.units.count(np.ones(len(members), bool)),
+        **counted(part),
         "classes_from_different_sources": from_different_sources(members, evaluated.covid_label),
-        "too_few": _too_few(part.is_covid_N),
-        "confusion_matrix": [[tn, fp], [fn, tp]],
         "metrics": to_json(figures),
-        "ece_by_chance": round(metrics.error_by_chance(part.probability_N), 5),
     }
 
 
-def _too_few(is_covid_N: metrics.Bool) -> bool:
+def counted(scored: metrics.Scored) -> dict[str, Any]:
+    """Return films, patients and confusion matrix of scored films as JSON values, and what is too few."""
+    films = len(scored.is_covid_N)
+    matrix = metrics.confusion(scored.is_covid_N, scored.called, np.ones((1, films)))
+    tn, fp, fn, tp = (int(cell[0]) for cell in matrix)
+    return {
+        "films": films,
+        "covid": int(scored.is_covid_N.sum()),
+        "units": scored.units.count(np.ones(films, bool)),
+        "too_few": too_few(scored.is_covid_N),
+        "confusion_matrix": [[tn, fp], [fn, tp]],
+        "ece_by_chance": round(metrics.error_by_chance(scored.probability_N), 5),
+    }
+
+
+def too_few(is_covid_N: metrics.Bool) -> bool:
+    """Return whether one of the classes has fewer than `FEWEST` films."""
     return bool(min(is_covid_N.sum(), (~is_covid_N).sum()) < FEWEST)
 
 

@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 
 from model.bootstrap import Figure
 from model.checkpoint import Model
+from model.class_checks import calibrating
 from model.evaluation_sets import REST
 from model.origins import IMAGENET, origin_of
 from model.release_figures import REQUIRED, Figures
@@ -132,14 +133,12 @@ def data_sources(model: Model) -> list[dict[str, Any]]:
     """
     trained, calibrated = Counter[str](), Counter[str]()
     chosen = set(model.config.data.calibration_sources)
-    # Without sources of their own the validation films calibrate.
-    calibrating = "calibration" if chosen else "validation"
     for subset, counts in films_of(model).items():
         for name, count in counts.items():
             source = name.rsplit(":", 1)[0]
             if subset in ("train", "validation"):
                 trained[source] += count
-            if subset == calibrating and (not chosen or source in chosen):
+            if subset == calibrating(model.config) and (not chosen or source in chosen):
                 calibrated[source] += count
     return [
         {"name": name, "origin": origin_of(name), "trained": trained[name], "calibrated": calibrated[name]}
