@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from dicom_io.errors import CxrError
 from model import processor
 from model.audit_html import write_audit_page
 from model.bootstrap import Figure, to_json
 from model.checkpoint import RELEASE, Model, load_model
+from model.command_edge import one_line_errors
 from model.evaluate import Request, choose, request_of, scored_by
 from model.evaluation_sets import REST, units_of
 from model.fold_files import summarise
@@ -186,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     processor.prepare(options.threads)
-    try:
+    with one_line_errors(parser):
         model = load_model(options.model)
         request = request_of(model, options.model, options.data, options.split)
         material = material_of(model, request, options.films, options.seed)
@@ -196,8 +196,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "audit.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
         write_audit_page(options.out / "audit.html", report)
-    except (OSError, ValueError, CxrError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     for name, figure in figures.items():
         print(f"audit_{name}: {figure}")
     for sentence in report["details"]["red"]:

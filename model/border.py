@@ -16,9 +16,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dicom_io.errors import CxrError
 from model import processor
 from model.bootstrap import Figure, to_json
+from model.command_edge import one_line_errors
 from model.evaluation_sets import units_of
 from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.fold_figures import Fold, FoldSummary, summarise_folds
@@ -208,12 +208,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     processor.prepare(options.threads)
-    try:
+    with one_line_errors(parser):
         given = Given(options.data, read_exclusions(options.exclude) if options.exclude else {})
         report = report_of(options.study, given, options.out)
         (options.out / FIGURES).write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
-    except (OSError, ValueError, ModuleNotFoundError, CxrError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     for name, figure in report.items():
         if name != "details":
             print(f"{name}: {Figure(**figure)}, n {figure['n']}")

@@ -11,18 +11,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_io.errors import CxrError
 from model import conformal, processor
 from model.answers import covid_log_odds
 from model.checkpoint import RELEASE, Calibration, Model, load_model, save_model
+from model.command_edge import one_line_errors
 from model.config import Config, DecisionConfig
-from model.folds import group_units, read_split
+from model.folds import SPLIT, group_units, read_split
 from model.gate import GATE, GATE_WEIGHTS
 from model.manifest import EXPECTED, Film, leave_out, manifest_sha256, read_manifest
 from model.network import FilmNetwork
 from model.probability import Float64, calibrated, log_odds, mapped_log_odds
 from model.scoring import score_films
-from model.subsets import SPLIT
 
 log = logging.getLogger(__name__)
 
@@ -269,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     processor.prepare()
-    try:
+    with one_line_errors(parser):
         if options.out.exists():
             raise ValueError(f"{options.out} is there already: name a new folder")
         made = recalibrate(load_model(options.model), options.data, options.split)
@@ -277,8 +276,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in KEPT:
             if (options.model / name).exists():
                 shutil.copyfile(options.model / name, options.out / name)
-    except (OSError, ValueError, CxrError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     fitted = made.calibration
     print(fitted.method)
     band = f"{fitted.band_low:.3f} to {fitted.band_high:.3f}"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from model import data
+from model.command_edge import one_line_errors
 from model.config import DataConfig
 from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.near_duplicates import MOST_BITS, close_pairs, look_at_all
@@ -158,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"films whose 256-bit hashes differ in at most N bits look alike ({MOST_BITS})",
     )  # fmt: skip
     options = parser.parse_args(arguments)
-    try:
+    with one_line_errors(parser):
         config = DataConfig(left_out_films=read_exclusions(options.exclude) if options.exclude else {})
         everything = data.read_manifest(options.data, config.labels)
         subset_of = (
@@ -168,8 +169,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = check(films, options.data.parent, subset_of, options.cache, options.most_bits)
         if options.json:
             write_report(report, options.json)
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     print(report.in_words())
     print(f"left out: {dict(left_out) or 'none'}")
     return 1 if report.errors else 0

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import norm, rankdata
 
 from model.bootstrap import RESAMPLES, Figure, described, resample, rounded
+from model.command_edge import one_line_errors
 from model.metrics import Bool, Float64, Scored
 from model.predictions import Predictions, read_predictions
 
@@ -197,13 +198,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--covid-label", default="covid", help="label that counts as COVID-19")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the comparison as JSON")
     options = parser.parse_args(arguments)
-    try:
+    with one_line_errors(parser):
         read = (read_predictions(options.first), read_predictions(options.second))
         found = compare_predictions(*read, options.covid_label)
         if options.out:
             options.out.write_text(json.dumps(found, indent=1) + "\n")
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     print_comparison(found)
     return 0
 

@@ -9,16 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dicom_io.errors import CxrError
 from model import answers, compare, probability, processor
 from model.audit_file import read_audit
 from model.checkpoint import RELEASE, Model, load_model
+from model.command_edge import one_line_errors
 from model.config import config_sha256
 from model.curves import curves_of
 from model.evaluation_files import print_figures, write_files
 from model.evaluation_sets import evaluation_sets, units_of
 from model.fold_files import print_folds, write_fold_summary
-from model.folds import SUBSETS, read_split
+from model.folds import SPLIT, SUBSETS, read_split
 from model.manifest import EXPECTED, Film, leave_out, manifest_sha256, read_manifest
 from model.metrics import Units
 from model.plots import NOTE
@@ -28,7 +28,6 @@ from model.set_report import Evaluated, flat_figures, report_classes, report_hea
 
 log = logging.getLogger(__name__)
 
-SPLIT = "split.csv.gz"
 LEARNED = ("train", "validation", "calibration")
 """Subsets whose films made a model what it is: figures on them are too good."""
 KNOWN = "film that trained, validated or calibrated the model"
@@ -284,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     processor.prepare(options.threads)
-    try:
+    with one_line_errors(parser):
         if options.folds:
             print_folds(write_fold_summary(options.folds, options.out))
             print(f"report: {options.out / 'report.html'}")
@@ -301,8 +300,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if request.split is not None and not options.split:
             log.info("the model was trained on this manifest: only its %s films are scored", options.subset)
         report = evaluate(model, request, options.out)
-    except (OSError, ValueError, CxrError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     print_figures(report)
     print(f"report: {options.out / 'report.html'}")
     return 0

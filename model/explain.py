@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_io.errors import CxrError
 from model.checkpoint import RELEASE, load_model
+from model.command_edge import one_line_errors
 from model.manifest import EXPECTED
 from model.maps import GRADCAM, METHODS
 from model.maps.explainer import Explainer
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = make_parser()
     options = parser.parse_args(arguments)
-    try:
+    with one_line_errors(parser):
         explainer = Explainer(load_model(options.model), options.map)
         scale = scale_of(explainer, options)
         options.out.mkdir(parents=True, exist_ok=True)
@@ -77,8 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             drawn.savefig(target)
             print(f"{path.name}: {said.decision}, P(COVID-19) {said.probability:.3f}, map in {target}")
             print(f"  scale {scale(map_HW).top:.4g}: {scale(map_HW).origin}")
-    except (OSError, CxrError, ValueError, ModuleNotFoundError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     print("The map explains COVID-19, nothing else. For research and teaching only.")
     return 0
 

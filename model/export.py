@@ -16,6 +16,7 @@ import torch
 from openvino.frontend import GeneralFailure, NotImplementedFailure, OpConversionFailure, OpValidationFailure
 
 from model.checkpoint import RELEASE, load_model, write_whole
+from model.command_edge import one_line_errors
 from model.config import to_dict
 from model.one_pass import OnePass, Outputs
 
@@ -140,10 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     target = options.out or options.model / "openvino"
-    try:
+    with one_line_errors(parser):
         digest = export(options.model, target)
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     print(f"{target / GRAPH}: outputs {', '.join(Outputs._fields)}; weights {digest[:16]}...")
     return 0
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from dicom_io.errors import CxrError
 from model import plots, processor
 from model.bootstrap import Figure, to_json
 from model.checkpoint import RELEASE, Model, load_model
+from model.command_edge import one_line_errors
 from model.evaluate import Request, choose, request_of, scored_by
 from model.manifest import EXPECTED, Film
 from model.maps import METHODS
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     processor.prepare(options.threads)
     if min(options.films, options.random_films) < 2:
         parser.error("an interval needs at least two films")
-    try:
+    with one_line_errors(parser):
         model = load_model(options.model)
         request = request_of(model, options.model, options.data, options.split)
         sample = draw(model, request, options.films, options.seed)
@@ -175,8 +175,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = measure(model, sample, options.random_films, options.seed)
         described = {**scored_by(model, request), "seed": options.seed}
         report = write(options.out, found, sample, described)
-    except (OSError, ValueError, CxrError, ModuleNotFoundError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     for name, figure in found.figures.items():
         print(f"{name}: {figure}")
     print(report["details"]["verdict"])

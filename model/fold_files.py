@@ -24,7 +24,7 @@ from model.fold_details import (
 )
 from model.fold_figures import FoldSummary
 from model.fold_html import write_folds_html
-from model.fold_reading import read_folds
+from model.fold_reading import read_fold_evaluations
 
 SUM = "sum of counts: each fold at its own threshold"
 CLASS_SUM = "sum of counts over folds"
@@ -37,7 +37,7 @@ def summarise(folders: Sequence[Path], covid_label: str = "covid") -> dict[str, 
     Folds are told apart by the paths of their folders. Patients are those of one manifest, numbered over
     the whole of it.
     """
-    asked = questions(read_folds(folders), covid_label)
+    asked = questions(read_fold_evaluations(folders), covid_label)
     return {question: summarise_question(parts, question) for question, parts in asked.items()}
 
 
@@ -49,7 +49,7 @@ def measure_folds(folders: Sequence[Path]) -> tuple[dict[str, Any], dict[str, An
     FileNotFoundError, ValueError
         If a folder does not hold what `model.evaluate` writes, is given twice, or models call other classes.
     """
-    folds = read_folds(folders)
+    folds = read_fold_evaluations(folders)
     flat: dict[str, Figure] = {}
     details: dict[str, Any] = {"note": plots.NOTE, "classes": class_details(folds)}
     details |= {"models": {fold.name: model_details(fold) for fold in folds}, "overlap": overlap(folds)}

@@ -62,7 +62,7 @@ def read_fold(folder: Path, name: str = "") -> FoldEvaluation:
     return FoldEvaluation(name or folder.name, folder, predictions, chosen_on, details)
 
 
-def read_folds(folders: Sequence[Path]) -> list[FoldEvaluation]:
+def read_fold_evaluations(folders: Sequence[Path]) -> list[FoldEvaluation]:
     """Return the evaluations in folders, told apart by the last parts of their paths.
 
     Raises

@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model.command_edge import one_line_errors
 from model.config import DataConfig
 from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.manifest import Film, leave_out, read_manifest
 
+SPLIT = "split.csv.gz"
+"""Name of the split file in the folders of a run and of a model."""
 SUBSETS = ("train", "validation", "calibration", "test")
 
 
@@ -249,13 +252,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw (0)")
     parser.add_argument("--exclude", type=Path, metavar="FILE", help=EXCLUDE_HELP)
     options = parser.parse_args(arguments)
-    try:
+    with one_line_errors(parser):
         films = read_manifest(options.data, DataConfig().labels)
         config = DataConfig(left_out_films=read_exclusions(options.exclude) if options.exclude else {})
         fold_of = folds(films, options.folds, options.seed, config)
         write_folds(options.out, fold_of)
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     label_of = {film.path: film.label for film in films}
     for fold in range(options.folds):
         counts = Counter(label_of[path] for path, number in fold_of.items() if number == fold)

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from model.checkpoint import BadModel, write_whole
+from model.command_edge import one_line_errors
 from model.config import values_sha256
 
 Float64 = NDArray[np.float64]
@@ -232,13 +233,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--seed", type=int, default=0, help="seed of the draws (0)")
     add("--threads", type=int, metavar="N", help="threads of PyTorch")
     options = parser.parse_args(arguments)
-    # The extra of training; serving does without.
-    from model.gate_report import fit_and_report
+    with one_line_errors(parser):
+        # The extra of training; serving does without.
+        from model.gate_report import fit_and_report
 
-    try:
         about = fit_and_report(options)
-    except (OSError, ValueError, ImportError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     for name, figure in about["figures"].items():
         print(f"{name}: {figure['value']} ({figure['low']}-{figure['high']}), {figure['n']} films")
     return 0

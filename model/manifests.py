@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dicom_io.errors import CxrError
 from model.checks import CACHE
+from model.command_edge import one_line_errors
 from model.config import LABELS
 from model.joining import hold_copies_together, join, keep_shares
 from model.manifest import Film
@@ -247,11 +247,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = options.out or options.folder / "manifest.csv"
     if not joins and out.parent.resolve() != options.folder.resolve():
         parser.error(f"paths in a manifest are relative to it: it must lie in {options.folder}")
-    try:
+    with one_line_errors(parser):
         films = joined_films(options) if joins else films_of(options)
         write_manifest(out, films)
-    except (OSError, ValueError, CxrError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     counts = Counter(film.label for film in films)
     children = sum(film.age_group == "child" for film in films)
     print(f"{out}: {len(films)} films, {dict(sorted(counts.items()))}; {children} of children")

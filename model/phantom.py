@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.command_edge import one_line_errors
 from model.manifest import Film
 from model.sources import write_manifest
 
@@ -119,10 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--films", type=int, default=600, metavar="N", help="number of films (600)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the drawing (0)")
     options = parser.parse_args(arguments)
-    try:
+    with one_line_errors(parser):
         manifest = write_phantoms(options.out, options.films, options.seed)
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     print(f"{options.films} phantoms, manifest {manifest}. They teach how to train, nothing about medicine.")
     return 0
 

@@ -9,10 +9,11 @@ from typing import Any
 from model import data
 from model.checkpoint import CONFIG, load_model
 from model.config import Config
+from model.folds import SPLIT
 from model.network import FilmNetwork
 from model.networks import entry
 from model.run import Run
-from model.subsets import SPLIT, Subsets
+from model.subsets import Subsets
 
 MAKERS = (
     "answers", "calibrate", "config", "data", "engines", "explain", "folds", "loaders", "losses", "manifest",

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dicom_io.errors import CxrError
 from model import folds, study_figures
+from model.command_edge import one_line_errors
 from model.config import Config, DataConfig, from_dict, to_dict
 from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.manifest import read_manifest
@@ -28,7 +30,7 @@ NOT_OF_THE_PROTOCOL = ("patient_id", "group")
 SEED = 0
 
 
-class StudyFailed(RuntimeError):
+class StudyFailed(CxrError):
     """A run ended with an error; its words are on the terminal."""
 
 
@@ -284,17 +286,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    try:
+    with one_line_errors(parser, if_interrupted="the same command goes on from here"):
         if not options.gather:
             excluded = read_exclusions(options.exclude) if options.exclude else {}
             given = Given(options.data, excluded, options.quick, options.jobs)
             carry_out(units_of(options.out, options.network, options.study), given)
         # Whatever else is finished belongs into the figures too.
         write_figures(options.out, units_of(options.out, list(RECIPES), list(STUDIES)), options.earlier)
-    except (OSError, ValueError, StudyFailed) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-    except KeyboardInterrupt:
-        parser.exit(130, f"{parser.prog}: interrupted; the same command goes on from here\n")
     print((options.out / "table.md").read_text())
     return 0
 

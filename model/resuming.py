@@ -8,9 +8,10 @@ from typing import Any
 
 from model import checkpoint, data
 from model.config import Config, config_sha256
+from model.folds import SPLIT
 from model.recorder import STATE
 from model.run import Run
-from model.subsets import SPLIT, asked_split
+from model.subsets import asked_split
 
 
 def inputs_of(config: Config, run: Run, subset_of: Mapping[str, str]) -> dict[str, Any]:

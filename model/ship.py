@@ -11,6 +11,8 @@ from typing import Any
 from model.audit_file import read_audit
 from model.bootstrap import Figure
 from model.checkpoint import CONFIG, WEIGHTS, Model, load_model, write_whole
+from model.command_edge import one_line_errors
+from model.folds import SPLIT
 from model.gate import GATE, GATE_WEIGHTS, load_gate
 from model.release_figures import (
     EVALUATE,
@@ -22,7 +24,6 @@ from model.release_figures import (
     read_figures,
 )  # fmt: skip
 from model.sheets import render
-from model.subsets import SPLIT
 
 LARGEST = 30_000_000
 """Bytes of all files of a release together."""
@@ -205,11 +206,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts = Parts(
         options.model, options.evaluation, options.gate, options.audit, options.figures, options.design
     )
-    try:
+    with one_line_errors(parser):
         files, figures = gather(parts, options.incomplete)
         size = write_release(options.to, files)
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     for name in REQUIRED:
         print(f"{name}: {Figure(**figures[name]) if name in figures else 'not run'}")
     for sentence in figures["details"]["audit"]["red"]:

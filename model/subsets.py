@@ -8,11 +8,11 @@ import numpy as np
 from model import data
 from model.class_checks import check_classes
 from model.config import Config
+from model.folds import SPLIT
 from model.run import Run
 
 log = logging.getLogger(__name__)
 
-SPLIT = "split.csv.gz"
 Subsets = dict[str, list[data.Film]]
 
 

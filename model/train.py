@@ -18,6 +18,7 @@ from model import calibrate, checkpoint
 from model.class_checks import calibrating
 from model.config import Config
 from model.engines import TrainingBroke, make_engines
+from model.folds import SPLIT
 from model.loaders import make_loaders
 from model.losses import masked_loss
 from model.network import FilmNetwork, build_network, load_imagenet
@@ -28,7 +29,7 @@ from model.resuming import check_resume, inputs_written
 from model.run import Run
 from model.runlog import RunLog, draw_curves
 from model.sampling import BalancedSampler, epoch_seed
-from model.subsets import SPLIT, Subsets, choose_films
+from model.subsets import Subsets, choose_films
 
 __all__ = [
     "CODE_SHA256",

@@ -15,17 +15,18 @@ from pathlib import Path
 import ignite.distributed as idist
 import torch
 
-from dicom_io.errors import CxrError
 from model import checks, data, processor
+from model.command_edge import one_line_errors
 from model.config import PRECISIONS, PRESETS, Config, load_config
 from model.contact_sheet import contact_sheet
 from model.exclusions import EXCLUDE_HELP, read_exclusions
+from model.folds import SPLIT
 from model.networks import entry, known
 from model.recorder import STATE
 from model.resuming import check_resume
 from model.run import Run
 from model.sources import dicom_tree, folder_per_class, write_manifest
-from model.subsets import SPLIT, choose_films
+from model.subsets import choose_films
 from model.train import data_folder, train
 
 log = logging.getLogger(__name__)
@@ -110,16 +111,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.out is None and not (options.dry_run or options.contact_sheet):
         given.error("--out is needed: the folder for checkpoints, logs and the model")
     processor.prepare(options.threads)
-    try:
+    with one_line_errors(given, if_interrupted="--resume goes on after the last whole epoch"):
         if options.network_file:
             runpy.run_path(str(options.network_file))
         with processes(), workplace(options) as out:
             config, run = prepare(options, out, sys.argv[1:] if arguments is None else arguments)
             return carry_out(options, config, run)
-    except (OSError, ValueError, CxrError, ModuleNotFoundError) as error:
-        given.exit(2, f"{given.prog}: {error}\n")
-    except KeyboardInterrupt:
-        given.exit(130, f"{given.prog}: interrupted; --resume goes on after the last whole epoch\n")
 
 
 @contextmanager

@@ -19,12 +19,12 @@ from PIL import Image
 from model import audit, evaluate, gate, phantom, ship
 from model.checkpoint import CONFIG, RELEASE, WEIGHTS, Model, load_model
 from model.config import Config, DataConfig, HeadConfig, to_dict
+from model.folds import SPLIT
 from model.gate import GATE, GATE_WEIGHTS, load_gate
 from model.release_figures import EVALUATE, REPRODUCE, REQUIRED
 from model.sheets import SHEETS, among, cell, data_sources
 from model.ship import METRICS
 from model.studies import STUDIES, WANTED
-from model.subsets import SPLIT
 from model.train import main as train
 from model.train_command import parser as train_parser
 
