@@ -10,7 +10,7 @@ import numpy as np
 
 from model.evaluation_sets import QUESTIONS, REST
 from model.metrics import Bool, Called, Judged, Scored
-from model.predictions import Predictions, read_classes, read_predictions
+from model.predictions import Predictions, read_logits, read_predictions
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def called(fold: FoldEvaluation) -> Called:
     if not classes:
         raise ValueError(f"{fold.folder}: expected the evaluation of a model of classes")
     class_of, names, predictions = classes["class_of_label"], tuple(classes["names"]), fold.predictions
-    logits_NK = read_classes(fold.folder / "predictions.csv", names)
+    logits_NK = read_logits(fold.folder / "predictions.csv", names)
     known_N = np.array([label in class_of for label in predictions.label], bool)
     truth_N = np.array([class_of[label] for label in predictions.label if label in class_of], np.int64)
     return Called(truth_N, logits_NK[known_N].argmax(axis=1), predictions.units.subset(known_N), names)

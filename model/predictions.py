@@ -123,17 +123,17 @@ def read_predictions(path: Path) -> Predictions:
     return Predictions(paths, label, source, view, units, probability_N, threshold_N, decision)
 
 
-def read_classes(path: Path, names: Sequence[str]) -> Float64:
-    """Return ``logits_NK`` of the classes, which `write_predictions` wrote behind its own columns.
+def read_logits(path: Path, names: Sequence[str]) -> Float64:
+    """Return ``logits_NK`` of heads or classes, which `write_predictions` wrote behind its own columns.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, a class has no column there, or a logit is no number.
+        If there is no such file, a head has no column there, or a logit is no number.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         missing = set(names) - set(reader.fieldnames or ())
         if missing:
-            raise ValueError(f"{path.name}: expected a column for each class, has none for {sorted(missing)}")
+            raise ValueError(f"{path.name}: expected a column for each head, has none for {sorted(missing)}")
         return np.array([[float(row[name]) for name in names] for row in reader])

@@ -22,6 +22,7 @@ REQUIRED: Mapping[str, str] = {
     "darkcovidnet_three_class_accuracy_grouped": REPRODUCE,
     "held_out_cohen_auc": REPRODUCE,
     "within_cohen_auc": REPRODUCE,
+    "within_cohen_auc_covid_head": REPRODUCE,
     "held_out_radiography_auc": EVALUATE,
     "held_out_hannover_sensitivity": EVALUATE,
     "ece": EVALUATE,

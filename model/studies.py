@@ -87,6 +87,8 @@ class Wanted:
     """Name of the figure in that set."""
     source: str = ""
     """The source whose films are scored; empty scores all."""
+    head: str = ""
+    """The head whose own answer ranks the films; empty takes the probability of COVID-19."""
 
 
 WANTED: Mapping[str, Wanted] = {
@@ -97,6 +99,9 @@ WANTED: Mapping[str, Wanted] = {
         "darkcovidnet-three-class-grouped", CLASSES, "accuracy"
     ),
     "within_cohen_auc": Wanted("within-cohen", AGAINST_DISEASE, "roc_auc", "cohen"),
+    "within_cohen_auc_covid_head": Wanted(
+        "within-cohen", AGAINST_DISEASE, "roc_auc", "cohen", "covid_given_abnormal"
+    ),
     "held_out_cohen_auc": Wanted("held-out-cohen", REST, "roc_auc", "cohen"),
     "ece_out_of_family": Wanted("held-out-cohen", REST, "ece", "cohen"),
     "held_out_radiography_auc": Wanted("held-out-radiography", AGAINST_NORMAL, "roc_auc", "radiography"),

@@ -1,5 +1,6 @@
 """From the evaluations of a study's runs to figures by name, and a table of networks."""
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from model.bootstrap import Figure, intervals, to_json
 from model.evaluation_sets import QUESTIONS
 from model.fold_figures import Fold, summarise_folds
 from model.fold_reading import called, read_fold
+from model.predictions import read_logits
+from model.probability import sigmoid
 from model.release_figures import read_figures
 from model.studies import CLASSES, RECIPES, STUDIES, WANTED, Wanted, config_of, recipe_sha256
 
@@ -46,7 +49,8 @@ def figures_of(study: str, folders: Sequence[Path]) -> dict[str, dict[str, Any]]
 
 def _figure(wanted: Wanted, folders: Sequence[Path]) -> Figure:
     runs = [_run(wanted, folder) for folder in folders]
-    where = f"{wanted.study}: {wanted.question}"
+    asked = f"{wanted.question}, by the head {wanted.head} alone" if wanted.head else wanted.question
+    where = f"{wanted.study}: {asked}"
     if len(runs) > 1:
         return summarise_folds(runs, where).mean[wanted.metric]
     return intervals(runs[0].films, f"{where}; {runs[0].chosen_on}")[wanted.metric]
@@ -68,7 +72,11 @@ def _run(wanted: Wanted, folder: Path) -> Fold:
     )
     if not chosen_N.any():
         raise ValueError(f"{folder}: no film of {wanted.source or 'any source'} was scored")
-    return Fold(fold.name, predictions.scored(COVID).subset(chosen_N), fold.chosen_on)
+    scored = predictions.scored(COVID)
+    if wanted.head:
+        logits_N1 = read_logits(folder / "predictions.csv", [wanted.head])
+        scored = dataclasses.replace(scored, probability_N=sigmoid(logits_N1[:, 0]))
+    return Fold(fold.name, scored.subset(chosen_N), fold.chosen_on)
 
 
 def read_earlier(path: Path) -> tuple[Table, Recipes]:

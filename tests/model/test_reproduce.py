@@ -165,6 +165,28 @@ def test_a_held_out_family_is_scored_by_its_own_films_and_question(tmp_path: Pat
     assert found["held_out_hannover_sensitivity"]["n"] == 2
 
 
+def test_a_heads_own_answer_ranks_films_apart_from_the_joined_probability(tmp_path: Path) -> None:
+    folders = []
+    for fold in range(2):
+        folder = tmp_path / f"fold-{fold}"
+        folder.mkdir()
+        size = 4
+        said = Predictions(
+            [f"{fold}-{n}" for n in range(size)], ["covid", "covid", "pneumonia", "other"], ["cohen"] * size,
+            [""] * size, Units(np.arange(size), np.ones(size, bool)), np.array([0.1, 0.2, 0.8, 0.9]), 0.5,
+            ["positive"] * size,
+        )  # fmt: skip
+        heads = {"abnormal": np.array([-9.0, -9, 9, 9]), "covid_given_abnormal": np.array([3.0, 1, 2, -1])}
+        write_predictions(folder / "predictions.csv", said, heads)
+        (folder / "metrics.json").write_text(json.dumps({"details": {"threshold_chosen_on": "a test"}}))
+        folders.append(folder)
+    found = study_figures.figures_of("within-cohen", folders)
+
+    assert found["within_cohen_auc"]["value"] == 0.0
+    assert found["within_cohen_auc_covid_head"]["value"] == 0.75
+    assert "by the head covid_given_abnormal alone" in found["within_cohen_auc_covid_head"]["set"]
+
+
 def test_the_table_says_what_was_not_run() -> None:
     figure = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 7, "set": "s", "method": "m"}
     table = study_figures.as_table({"densenet121": {"held_out_cohen_auc": figure}})
