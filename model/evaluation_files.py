@@ -73,7 +73,7 @@ def print_figures(report: dict[str, Any]) -> None:
     """Print the main figures of each set, why a main figure is not defined, and the note."""
     details = report["details"]
     for name, values in details["sets"].items():
-        mixed = " [classes from different sources]" if values["classes_from_different_sources"] else ""
+        mixed = " [classes from different places]" if values["classes_from_different_sources"] else ""
         counts = f"{values['films']} films, {values['covid']} COVID-19"
         print(f"{name}{mixed}: {counts}, {values['units']} patients or groups")
         found = {key: str(Figure(**figure)) for key, figure in values["metrics"].items()}

@@ -9,7 +9,7 @@ from model.checkpoint import Model
 from model.folds import group_units
 from model.manifest import Film
 from model.metrics import Bool, Units
-from model.origins import origin_of
+from model.origins import collection_of, family_of, from_different_places
 
 NORMAL = ("normal",)
 DISEASE = ("pneumonia", "other")
@@ -105,7 +105,8 @@ def role_sets(films: Sequence[Film], model: Model) -> list[EvaluationSet]:
     calibrated = set(model.config.data.calibration_sources)
     trained = sources("train", "validation")
     known = trained | calibrated
-    kin = {film.source for film in films if known & set(origin_of(film.source).kin)} - known
+    collections = {collection_of(source) for source in known}
+    kin = {film.source for film in films if film.source and collections & family_of(film.source)} - known
     roles = {
         "calibrated": [film.source in calibrated for film in films],
         "trained": [film.source in trained - calibrated for film in films],
@@ -120,7 +121,7 @@ def role_sets(films: Sequence[Film], model: Model) -> list[EvaluationSet]:
 
 
 def from_different_sources(films: Sequence[Film], covid_label: str) -> bool:
-    """Return whether the classes come from different places, so that the place may tell the class."""
+    """Return `model.origins.from_different_places` of films."""
     covid = {film.source for film in films if film.label == covid_label}
     rest = {film.source for film in films if film.label != covid_label}
-    return bool(covid and rest and covid != rest)
+    return from_different_places(covid, rest)

@@ -12,6 +12,7 @@ from model.curves import curves_of
 from model.evaluation_sets import REST, SUFFIXES
 from model.fold_figures import Fold, FoldSummary, summarise_folds
 from model.fold_reading import Asked, FoldEvaluation, ask, called_in
+from model.origins import from_different_places
 from model.set_report import counted, too_few
 
 CLASSES = "classes"
@@ -43,9 +44,7 @@ def question_details(asked: Sequence[Asked], summary: FoldSummary) -> dict[str, 
 def _counts(part: Asked) -> dict[str, Any]:
     return {
         **counted(part.scored),
-        "classes_from_different_sources": bool(
-            part.covid_from and part.rest_from and part.covid_from != part.rest_from
-        ),
+        "classes_from_different_sources": from_different_places(part.covid_from, part.rest_from),
         "left_open": int((part.judged.decision_N == 0).sum()),
     }
 

@@ -111,7 +111,7 @@ def warnings(details: dict[str, Any]) -> list[str]:
     mixed = [name for name, counted in everything["counts"].items() if counted[MIXED]]
     if mixed:
         found.append(
-            f"Films with and without COVID-19 come from different sources in {', '.join(mixed)}. These "
+            f"Films with and without COVID-19 come from different places in {', '.join(mixed)}. These "
             "figures may measure where a film was taken rather than the disease."
         )
     few = [name for name, counted in everything["counts"].items() if counted["too_few"]]

@@ -138,8 +138,9 @@ def warnings(by_name: dict[str, dict[str, Any]]) -> list[str]:
     mixed = [name for name in asked if by_name[name]["classes_from_different_sources"]]
     if mixed:
         found.append(
-            f"Films with and without COVID-19 come from different sources ({'; '.join(mixed)}). These "
-            "figures may measure where a film was taken rather than the disease; see those by source."
+            f"Films with and without COVID-19 come from different places ({'; '.join(mixed)}). These figures "
+            "may measure where a film was taken rather than the disease; so may those of a source that is "
+            "marked: it was put together from several."
         )
     everything = by_name[REST]
     if everything["metrics"]["roc_auc"]["value"] is None:
@@ -154,16 +155,26 @@ def warnings(by_name: dict[str, dict[str, Any]]) -> list[str]:
     return found
 
 
+def _elsewhere(films: int, of: int) -> str:
+    if not films:
+        return (
+            f"None of the {of} films comes from a family that neither trained nor calibrated the model: they "
+            "say nothing certain of other places."
+        )
+    return (
+        f"{films} of the {of} films come from families that neither trained nor calibrated the model; only "
+        "they say something of other places, and only of places like theirs."
+    )
+
+
 def limits(details: dict[str, Any], everything: dict[str, Any]) -> list[str]:
     """Return what the figures do not show, in full sentences."""
     unseen = details["sets"].get(ROLES["unseen"])
-    elsewhere = unseen["films"] if unseen else 0
     share = everything["covid"] / everything["films"]
     return [
         "They do not show how the model does at a hospital that gave none of these films. Neither its error "
         "nor its share of films left open is guaranteed there.",
-        f"{elsewhere} of the {everything['films']} films come from families that neither trained nor "
-        "calibrated the model; only they say something of other places, and only of places like theirs.",
+        _elsewhere(unseen["films"] if unseen else 0, everything["films"]),
         "An interval tells what other patients of the same sources would change. It leaves out what another "
         "training run, other labels or another hospital would change.",
         "Labels are those of the manifest. Nobody read the films anew for this report, and no film was "

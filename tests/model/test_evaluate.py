@@ -18,7 +18,7 @@ from model.checkpoint import Model, load_model, save_model
 from model.config import HeadConfig
 from model.data import Film
 from model.evaluate import Request, choose, evaluate, main, measure
-from model.evaluation_sets import evaluation_sets, units_of
+from model.evaluation_sets import evaluation_sets, from_different_sources, units_of
 from model.metrics import Scored, Units
 from model.network import build_network
 from model.predict import Predictor
@@ -97,6 +97,40 @@ def test_a_source_of_a_family_that_trained_is_not_unseen(known_model: Model) -> 
         True, True, False, False,
     ]  # fmt: skip
     assert found["families that neither trained nor calibrated the model"] == [False, False, True, True]
+
+
+def test_a_second_part_of_a_training_source_is_of_its_family(known_model: Model) -> None:
+    trained = replace(known_model, provenance={"films": {"train": {"hannover:covid": 9}}})
+    films = [Film(f"{name}.png", "covid", source=name) for name in ("hannover_2", "radiography", "rsna")]
+
+    found = names(films, trained)
+
+    # radiography's authors took films of Hannover too.
+    assert found["sources of the families that trained or calibrated the model, themselves unseen"] == [
+        True, True, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sources", "apart"),
+    [
+        ((("cohen", "cohen"),), False),
+        ((("radiography", "radiography"),), True),
+        ((("cohen", "hannover"),), True),
+        ((("cohen", "cohen"), ("hannover", "hannover")), False),
+        ((("cohen", ""),), False),
+    ],
+)
+def test_classes_of_a_composite_source_come_from_different_places(
+    sources: Sequence[tuple[str, str]], apart: bool
+) -> None:
+    films = [
+        Film(f"{n}-{label}.png", label, source=source)
+        for n, pair in enumerate(sources)
+        for label, source in zip(("covid", "normal"), pair, strict=True)
+        if source
+    ]
+    assert from_different_sources(films, "covid") is apart
 
 
 def test_a_source_that_calibrates_counts_as_that_alone(known_model: Model) -> None:

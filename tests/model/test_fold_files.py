@@ -304,7 +304,7 @@ def test_a_folder_name_is_text_and_no_markup(tmp_path: Path) -> None:
         ({"patients": 0}, "30 patients or groups have films in more than one fold"),
         ({"details": {"data_sha256": "other"}}, "different manifests"),
         ({"details": {"weights_sha256": "w0"}}, "The same weights judged first, second"),
-        ({"covid_from": "cohen"}, "come from different sources in second"),
+        ({"covid_from": "cohen"}, "come from different places in second"),
         ({"films": 21}, "fewer than 10 films in second"),
     ],
 )

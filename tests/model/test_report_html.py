@@ -116,7 +116,7 @@ def row(low: float | None, high: float | None, **more: Any) -> dict[str, Any]:
     ("everything", "words"),
     [
         (row(0.3, 0.45), "below chance"),
-        (row(0.6, 0.7, classes_from_different_sources=True), "come from different sources"),
+        (row(0.6, 0.7, classes_from_different_sources=True), "come from different places"),
         (row(0.6, 0.7, open_share=0.31), "31% of the films open"),
         (row(0.6, 0.7, method="per image, too narrow"), "too narrow"),
         (row(0.6, 0.7, too_few=True), "fewer than 10"),
@@ -140,6 +140,12 @@ def test_the_limits_count_the_films_of_places_never_seen() -> None:
 
     assert any(sentence.startswith("12 of the 50 films") for sentence in found)
     assert any("40% have COVID-19" in sentence for sentence in found)
+
+
+def test_the_limits_say_where_no_film_is_of_an_unseen_family() -> None:
+    found = limits({"sets": {}}, {"films": 50, "covid": 20})
+
+    assert any("None of the 50 films comes from a family" in sentence for sentence in found)
 
 
 def test_the_worst_errors_are_those_furthest_on_the_wrong_side() -> None:
