@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import beta
 
 from model.metrics import Bool, Figures, Float64, Units
 
@@ -18,7 +18,9 @@ RATES = {
     "accuracy", "sensitivity", "specificity", "precision", "npv", "abstain_rate", "error_among_judged",
     "missed_rate", "false_alarm_rate",
 }  # fmt: skip
-"""Figures that are a share of films, so that an exact interval is known where no resample differs."""
+"""Figures that are a share of films, so that an exact interval is known where events are rare."""
+RARE = 5
+"""Below so many patients with an event, or without one, resamples tell too little of a share."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,8 @@ def resample(
 def intervals(films: Films, set_name: str, seed: int = 0) -> dict[str, Figure]:
     """Return each figure of the films with its 95 % interval (percentile bootstrap).
 
-    Where all resamples agree although the figure is a share of films, the interval is the exact binomial
-    one (Clopper and Pearson 1934) of as many draws as there are patients. The calibration error is larger
+    Of a share whose events are rare (see `exact_interval`) resamples say too little, and of one without
+    events nothing: its interval is the exact binomial one. The calibration error is larger
     in a resample than in the set it is drawn from, for drawing adds noise: its interval is moved back by
     the median excess.
     """
@@ -125,9 +127,9 @@ def _figure(name: str, value: float, drawn_B: Float64, films: Films, set_name: s
     low, high = percentiles(name, value, drawn_B)
     if name == "ece":
         method += ", moved by the median excess of the resamples"
-    if is_rate(name) and low == high:
+    if is_rate(name) and is_rare(value, units):
         low, high = exact_interval(value, units)
-        method = f"exact binomial, 95 %, {units} patients or films"
+        method = f"exact binomial, 95 %, of {counted(films.units, units)}"
     if undefined := int(np.isnan(drawn_B).sum()):
         method += f"; not defined in {undefined} resamples"
     return Figure(rounded(value), rounded(low), rounded(high), n, set_name, method)
@@ -138,10 +140,21 @@ def is_rate(name: str) -> bool:
     return name in RATES or name.startswith(("sensitivity_", "precision_"))
 
 
+def is_rare(rate: float, units: int) -> bool:
+    """Return whether a share over so many patients has fewer than `RARE` events, or all but so few."""
+    return min(rate, 1 - rate) * units < RARE
+
+
 def exact_interval(rate: float, units: int) -> tuple[float, float]:
-    """Return the exact binomial 95 % interval of a rate over so many patients (Clopper and Pearson 1934)."""
-    exact = binomtest(round(rate * units), units).proportion_ci(0.95, "exact")
-    return float(exact.low), float(exact.high)
+    """Return the exact binomial 95 % interval of a share over so many patients.
+
+    Clopper and Pearson (1934), for shares of films of patients by Korn and Graubard (1998, Survey Methodology
+    24:193): as many draws as there are patients, and the events may be no whole number.
+    """
+    events = rate * units
+    low = beta.ppf(0.025, events, units - events + 1) if events > 0 else 0.0
+    high = beta.ppf(0.975, events + 1, units - events) if events < units else 1.0
+    return float(low), float(high)
 
 
 def percentiles(name: str, value: float, drawn_B: Float64) -> tuple[float, float]:
@@ -161,15 +174,19 @@ def percentiles(name: str, value: float, drawn_B: Float64) -> tuple[float, float
 
 def described(units: Units) -> str:
     """Return the method in one line; it says where patients are not known."""
-    films, named = len(units.named_N), int(units.named_N.sum())
     count = len(np.unique(units.number_N))
-    start = f"percentile bootstrap, 95 %, {RESAMPLES} resamples of {count}"
+    return f"percentile bootstrap, 95 %, {RESAMPLES} resamples of {counted(units, count)}"
+
+
+def counted(units: Units, count: int) -> str:
+    """Return so many of these units in words; it says where films name no patient."""
+    films, named = len(units.named_N), int(units.named_N.sum())
     if named == films:
-        return f"{start} patients"
-    kind = "images" if count == films else "images and groups of near-duplicates"
+        return f"{count} patients"
+    kind = "images" if len(np.unique(units.number_N)) == films else "images and groups of near-duplicates"
     if named == 0:
-        return f"{start} {kind}: per image, too narrow"
-    return f"{start} patients and {kind}: {films - named} of {films} films name no patient, too narrow"
+        return f"{count} {kind}: per image, too narrow"
+    return f"{count} patients and {kind}: {films - named} of {films} films name no patient, too narrow"
 
 
 def rounded(value: float) -> float | None:

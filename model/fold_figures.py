@@ -9,9 +9,11 @@ import numpy as np
 from model.bootstrap import (
     Figure,
     Films,
+    counted,
     described,
     exact_interval,
     intervals,
+    is_rare,
     is_rate,
     percentiles,
     resample,
@@ -99,10 +101,10 @@ def summarise_folds(folds: Sequence[Fold], set_name: str, kind: str = "folds") -
             continue
         low, high = percentiles(name, whole[name], drawn[name])
         how = described(units)
-        if is_rate(name) and low == high:
-            count = _units_behind(name, [fold for fold in folds if fold.name in inside])
+        count = _units_behind(name, [fold for fold in folds if fold.name in inside])
+        if is_rate(name) and is_rare(whole[name], count):
             low, high = exact_interval(whole[name], count)
-            how = f"exact binomial, 95 %, {count} patients or films of all {kind}, for no resample differs"
+            how = f"exact binomial, 95 %, of {counted(units, count)}, of all {kind}"
         values = [found[fold][name].value or 0.0 for fold in inside]
         method = (
             f"mean over {len(inside)} {kind} ({', '.join(inside)}), each with its own model, never pooled, "

@@ -127,6 +127,28 @@ def test_a_share_that_no_resample_changes_gets_the_exact_interval() -> None:
     assert "exact binomial" in found.method
 
 
+def test_one_event_more_never_narrows_the_interval_of_a_share() -> None:
+    unit = np.arange(240) // 3
+
+    def high(missed: int) -> float:
+        decision = np.where(np.arange(240) % 30 < (np.arange(240) // 30 < missed), -1, 1)
+        assert (decision < 0).sum() == missed
+        found = intervals(Judged(decision, np.ones(240, bool), named(unit)), "x")["missed_rate"]
+        assert found.high is not None
+        return found.high
+
+    ends = [high(missed) for missed in range(6)]
+    assert ends == sorted(ends)
+    # Of 80 patients a third of one: between Clopper and Pearson's ends for none and for one.
+    assert 0.0451 < ends[1] < 0.0677
+
+
+def test_an_exact_interval_says_where_patients_are_not_known() -> None:
+    found = intervals(Judged(np.ones(40, np.int64), np.ones(40, bool), Units.alone(40)), "x")["missed_rate"]
+
+    assert found.method == "exact binomial, 95 %, of 40 images: per image, too narrow"
+
+
 def test_one_patient_gives_a_value_and_no_interval() -> None:
     judged = Judged(np.array([1, -1, 1]), np.ones(3, bool), named(np.zeros(3, np.int64)))
 

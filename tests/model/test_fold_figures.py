@@ -130,7 +130,7 @@ def test_a_mean_of_rates_that_no_resample_changes_has_the_exact_interval() -> No
 
     assert (found.value, found.high) == (1, 1)
     assert found.low == pytest.approx(0.025 ** (1 / 40), abs=1e-5)
-    assert "exact binomial, 95 %, 40 patients" in found.method
+    assert "exact binomial, 95 %, of 40 patients" in found.method
 
 
 def test_a_class_that_is_never_missed_has_the_exact_interval() -> None:
