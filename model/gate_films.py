@@ -5,9 +5,10 @@ Shapes: N films, F numbers of a summary.
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -16,15 +17,18 @@ from tqdm import tqdm
 
 from model.checkpoint import Model
 from model.evaluation_sets import units_of
+from model.exclusions import reason_of
+from model.folds import number_sets
 from model.gate import CHILD, LATERAL, NOT_CHEST
 from model.manifest import Film, read_manifest
+from model.near_duplicates import close_pairs, difference_hash, state_of
 from model.scoring import read_film
 from model.stages import Stages
 from model.transforms import IMAGE, PICTURES, evaluation_transform
 
 ADULT = "adult"
-FAMILY_OF = {"rsna": "nih", "nih14": "nih", "darkcovidnet": "cohen"}
-"""Films of one origin under several names."""
+FAMILY_OF = {"rsna": "nih", "nih14": "nih", "darkcovidnet": "cohen", "radiography:normal": "nih"}
+"""Adults of one hospital under several names; a collection may have those of one label from another."""
 FEWEST_ADULTS = 100
 """A family with fewer is counted with the other small ones: a single film would set a limit."""
 SMALL_FAMILIES = "small families"
@@ -35,12 +39,6 @@ CHILD_KINDS = "chest_child"
 NEIGHBOURS = 20
 """Pictures that name no patient: so many neighbours in the order of names are held together."""
 BATCH = 32
-NEGATIVES = (
-    "radiography/normal/Normal-7771.", "radiography/normal/Normal-8594.", "radiography/normal/Normal-9232.",
-    "rsna/negative/095ce5a1", "rsna/negative/f418c86c", "rsna/normal/7f86ef64", "rsna/pneumonia/a7170988",
-)  # fmt: skip
-"""Films that their collections store as negatives, seen by eye: neither adults as they should be, nor not."""
-
 log = logging.getLogger(__name__)
 
 
@@ -90,16 +88,21 @@ class GateFilms:
         return sorted(set(self.family_N[self.kind_N == ADULT].tolist()))
 
 
-def from_manifest(films: Sequence[Film], seed: int) -> list[GateFilm]:
-    """Return children, laterals, and at most `ADULTS_PER_FAMILY` adults of each family, drawn by the seed."""
+def from_manifest(
+    films: Sequence[Film], seed: int, left_out: Mapping[str, str] | None = None
+) -> list[GateFilm]:
+    """Return children, laterals, and at most `ADULTS_PER_FAMILY` adults of each family, drawn by the seed.
+
+    Films that are left out by name, such as negatives, are neither adults as they should be, nor not.
+    """
     sources = {film.source for film in films}
     units = units_of(films)
     found: dict[tuple[str, str], list[GateFilm]] = defaultdict(list)
     for film, unit, named in zip(films, units.number_N, units.named_N, strict=True):
-        if film.ambiguous or film.path.startswith(NEGATIVES):
+        if film.ambiguous or reason_of(film.path, left_out or {}):
             continue
         kind = LATERAL if film.view == "L" else CHILD if film.age_group == "child" else ADULT
-        family = _family(film, sources)
+        family = film.source if kind == CHILD else _family(film, sources)
         found[kind, family].append(GateFilm(film.path, kind, family, f"manifest-{unit}", bool(named)))
     for kind, family in sorted(found):
         if kind == ADULT and len(found[kind, family]) < FEWEST_ADULTS:
@@ -118,7 +121,7 @@ def _family(film: Film, sources: set[str]) -> str:
     # A collection that took films from another gives their patients the other's name.
     origin = film.patient_id.split("-")[0]
     source = origin if origin in sources or origin in FAMILY_OF else film.source
-    return FAMILY_OF.get(source, source or "unknown")
+    return FAMILY_OF.get(f"{source}:{film.label}") or FAMILY_OF.get(source, source or "unknown")
 
 
 def from_folder(folder: Path) -> list[GateFilm]:
@@ -153,33 +156,66 @@ def gather(model: Model, manifest: Path, folder: Path, cache: Path | None, seed:
         If a film cannot be read.
     """
     listed = read_manifest(manifest, model.config.data.labels)
-    films = [(manifest.parent, film) for film in from_manifest(listed, seed)]
-    films += [(folder, film) for film in from_folder(folder)]
+    chosen = from_manifest(listed, seed, model.config.data.left_out_films)
+    films = [(manifest.parent, film) for film in chosen] + [(folder, film) for film in from_folder(folder)]
+    films = children_together(films)
     known = _cached(cache, model.weights_sha256)
-    keys = [f"{film.path}#{film.turns}" for _, film in films]
-    missing = [pair for pair, key in zip(films, keys, strict=True) if key not in known]
+    keys = [f"{state_of(root / film.path)}#{film.turns}" for root, film in films]
+    missing = [number for number, key in enumerate(keys) if key not in known]
     if missing:
-        known |= dict(
-            zip((f"{film.path}#{film.turns}" for _, film in missing), _summaries(model, missing), strict=True)
-        )
-        if cache is not None:
-            np.savez(
-                cache,
-                network=model.weights_sha256,
-                keys=list(known),
-                summaries=np.stack(list(known.values())),
-            )
+        summaries = _summaries(model, [films[number] for number in missing])
+        known |= dict(zip((keys[number] for number in missing), summaries, strict=True))
+        _keep(cache, model.weights_sha256, known)
     return GateFilms(tuple(film for _, film in films), np.stack([known[key] for key in keys]))
+
+
+def children_together(films: Sequence[tuple[Path, GateFilm]]) -> list[tuple[Path, GateFilm]]:
+    """Return the films with one unit for children's chests that look alike: public collections share them.
+
+    Films and pictures name their patients each in its own way, so that a copy would stand on both sides of a
+    fold. Adults and pictures of no chest stay as they are.
+
+    Raises
+    ------
+    dicom_io.errors.UnreadablePixels
+        If a picture cannot be read.
+    """
+    children = [(root, film) for root, film in films if film.kind == CHILD]
+    units = list(dict.fromkeys(film.unit for _, film in children))
+    if not units:
+        return list(films)
+    hashes = [difference_hash(read_film(root, film.path)) for root, film in children]
+    alike = close_pairs(np.array(hashes, np.uint64))
+    index = {unit: number for number, unit in enumerate(units)}
+    of_child = [index[film.unit] for _, film in children]
+    numbers = number_sets(len(units), [(of_child[one], of_child[other]) for one, other, _ in alike])
+    first: dict[int, str] = {}
+    unit_of = {unit: first.setdefault(int(number), unit) for unit, number in zip(units, numbers, strict=True)}
+    return [(root, replace(film, unit=unit_of.get(film.unit, film.unit))) for root, film in films]
 
 
 def _cached(cache: Path | None, weights_sha256: str) -> dict[str, NDArray[np.float32]]:
     if cache is None or not cache.exists():
         return {}
-    with np.load(cache, allow_pickle=False) as kept:
-        if str(kept["network"]) != weights_sha256:
-            log.info("%s speaks of another network: made anew", cache.name)
-            return {}
-        return dict(zip(kept["keys"].tolist(), kept["summaries"], strict=True))
+    try:
+        with cache.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            if str(kept["network"]) != weights_sha256:
+                log.info("%s speaks of another network: made anew", cache.name)
+                return {}
+            return dict(zip(kept["keys"].tolist(), kept["summaries"], strict=True))
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
+        log.warning("%s cannot be used and is made anew: %s", cache.name, error)
+        return {}
+
+
+def _keep(cache: Path | None, weights_sha256: str, known: Mapping[str, NDArray[np.float32]]) -> None:
+    if cache is None:
+        return
+    # Beside it first: half a file would be worse than none.
+    beside = cache.with_name(f"{cache.name}.part")
+    with beside.open("wb") as file:
+        np.savez(file, network=weights_sha256, keys=list(known), summaries=np.stack(list(known.values())))
+    beside.replace(cache)
 
 
 def _summaries(model: Model, films: Sequence[tuple[Path, GateFilm]]) -> NDArray[np.float32]:

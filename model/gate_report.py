@@ -91,7 +91,8 @@ def fit_and_report(options: argparse.Namespace) -> dict[str, Any]:
 NOTES = [
     "The served gate is fitted to all these films; every figure is of gates fitted, limits included, to the "
     "other folds or families.",
-    "Children's chests are of one hospital each: their figure is an upper bound for others.",
+    "All children's chests are of one hospital: their figure is an upper bound for others. Copies of a film "
+    "are held together.",
     "Among the adults are children and laterals that nobody marked: they count as false refusals.",
 ]
 

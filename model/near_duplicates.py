@@ -80,7 +80,7 @@ def look_at_all(folder: Path, paths: Sequence[str], cache: Path | None = None) -
         A file that keeps what was seen, by path, size and time of change; None keeps nothing.
     """
     known = _read_cache(cache) if cache is not None else {}
-    keys = [_state_of(folder / path) for path in paths]
+    keys = [state_of(folder / path) for path in paths]
     fresh = [(key, folder / path) for key, path in zip(keys, paths, strict=True) if key not in known]
     # Decoding leaves Python's lock, so threads share the work.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -110,7 +110,8 @@ def _write_cache(cache: Path, known: dict[str, Look]) -> None:
         log.warning("what was seen of the films is not remembered: %s", error)
 
 
-def _state_of(path: Path) -> str:
+def state_of(path: Path) -> str:
+    """Return the path of a file with its size and time of change: while they stay, so does what was seen."""
     try:
         state = path.stat()
     except OSError:

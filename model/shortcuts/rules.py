@@ -48,7 +48,7 @@ RULES = (
     ),
     Rule(
         "border_only_within_sources_auc", f"interval above {BORDER_AUC}", _above(BORDER_AUC),
-        "The model scores well on borders alone even within a source",
+        "The model scores well on borders alone even within a source, which may itself be of several places",
     ),
     Rule(
         "border_only_probe_auc", f"interval above {BORDER_AUC}", _above(BORDER_AUC),
@@ -57,7 +57,8 @@ RULES = (
     ),
     Rule(
         "border_only_probe_within_sources_auc", f"interval above {BORDER_AUC}", _above(BORDER_AUC),
-        "The model's features tell the classes by borders alone even within a source",
+        "The model's features tell the classes by borders alone even within a source, which may itself be of "
+        "several places",
     ),
     Rule(
         "corners_masked_loss", f"interval above {LETTER_LOSS}", _above(LETTER_LOSS),
@@ -85,7 +86,8 @@ RULES = (
     ),
     Rule(
         "child_from_score_auc", f"interval off 0.5 by {AGE_EFFECT}", _away(AGE_EFFECT),
-        "The score tells children from adults: children among the films would change every figure",
+        "The score tells children from adults, by their age or by their hospital: children among the films would "
+        "change every figure",
     ),
 )  # fmt: skip
 

@@ -20,8 +20,8 @@ from pydicom.data import get_testdata_file
 from safetensors.numpy import load, save
 
 from dicom_io.pixels import read_pixels
+from model import exclusions, gate_films, gate_fit, gate_report
 from model import gate as gate_module
-from model import gate_films, gate_fit, gate_report
 from model.checkpoint import RELEASE, BadModel, load_model
 from model.config import values_sha256
 from model.gate import (
@@ -41,6 +41,7 @@ from model.gate import (
 )  # fmt: skip
 from model.gate_films import ADULT, GateFilm, GateFilms, from_folder, from_manifest
 from model.manifest import Film, read_manifest
+from model.near_duplicates import state_of
 from model.predict import Predictor
 from model.stages import Stages
 from model.transforms import load_picture
@@ -231,15 +232,20 @@ def test_films_are_told_apart_by_view_and_age_and_negatives_are_left_out() -> No
         Film("d.jpg", "covid", "cohen-2", "darkcovidnet"),
         Film("e.jpg", "normal", "nih14-7", "darkcovidnet"),
         Film("f.jpg", "normal", "rsna-f", "rsna"),
+        Film("g.jpg", "normal", "", "radiography"),
         Film("radiography/normal/Normal-7771.jpg", "normal", "", "radiography"),
     ]
     many = [replace(film, path=f"{n}/{film.path}", group=f"{n}") for n in range(120) for film in films[:6]]
 
-    found = {film.path: film for film in from_manifest([*many, films[-1]], seed=0)}
+    found = {
+        film.path: film
+        for film in from_manifest([*many, *films[-2:]], seed=0, left_out={"Normal-7771": "a negative"})
+    }
 
     assert [found[f"3/{name}.jpg"].kind for name in "abcdef"] == [ADULT, LATERAL, CHILD, ADULT, ADULT, ADULT]
     families = [found[f"3/{name}.jpg"].family for name in "abcdef"]
     assert families == ["cohen", "cohen", "radiography", "cohen", "nih", "nih"]
+    assert found["g.jpg"].family == "nih", "radiography has its normal adults from there"
     assert films[-1].path not in found
     assert not found["3/f.jpg"].names_patient
 
@@ -458,6 +464,41 @@ def test_summaries_are_kept_for_the_same_network_alone(gated: tuple[Path, dict[s
     assert gate_films._cached(folder / "cache.npz", "another network") == {}
 
 
+def test_a_picture_that_changed_is_looked_at_anew_and_a_broken_cache_is_made_anew(
+    gated: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, _ = gated
+    model = load_model(folder / "model")
+    shutil.copytree(folder, tmp_path / "all")
+    root, cache = tmp_path / "all", tmp_path / "all" / "cache.npz"
+
+    cache.write_bytes(cache.read_bytes()[:1000])
+    before = gate_films.gather(model, root / "manifest.csv", root / "gate", cache, seed=0)
+    shutil.copyfile(root / "adult-8.png", root / "adult-7.png")
+    after = gate_films.gather(model, root / "manifest.csv", root / "gate", cache, seed=0)
+
+    row = {film.path: number for number, film in enumerate(after.films)}
+    assert not np.array_equal(before.summary_NF[row["adult-7.png"]], after.summary_NF[row["adult-7.png"]])
+    np.testing.assert_array_equal(after.summary_NF[row["adult-8.png"]], before.summary_NF[row["adult-8.png"]])
+
+
+def test_copies_of_a_childs_film_stand_on_one_side_of_every_fold(tmp_path: Path, phantom: Phantom) -> None:
+    films = []
+    for number in range(6):
+        picture = Image.fromarray((phantom(number, False) * 255).astype(np.uint8))
+        for name in (f"a-{number}.png", f"b-{number}.png") if number < 2 else (f"a-{number}.png",):
+            picture.save(tmp_path / name)
+            films.append((tmp_path, GateFilm(name, CHILD, name[0], name, names_patient=False)))
+    films.append((tmp_path, GateFilm("a-0.png", ADULT, "x", "adult", names_patient=True)))
+
+    unit_of = {film.path + film.kind: film.unit for _, film in gate_films.children_together(films)}
+
+    assert unit_of["b-0.png" + CHILD] == unit_of["a-0.png" + CHILD]
+    assert unit_of["b-1.png" + CHILD] == unit_of["a-1.png" + CHILD]
+    assert unit_of["a-0.png" + ADULT] == "adult"
+    assert len(set(unit_of.values())) == 7
+
+
 def test_what_is_served_is_what_was_fitted(gated: tuple[Path, dict[str, Any]]) -> None:
     """The cache holds PyTorch's summaries; the predictor's come from the backend that serves."""
     folder, _ = gated
@@ -466,7 +507,8 @@ def test_what_is_served_is_what_was_fitted(gated: tuple[Path, dict[str, Any]]) -
 
     served = predictor._outputs(load_picture(folder / "adult-3.png")).summary_NF[0]
 
-    np.testing.assert_allclose(served, known["adult-3.png#0"], atol=1e-3)
+    key = f"{state_of(folder / 'adult-3.png')}#0"
+    np.testing.assert_allclose(served, known[key], atol=1e-3)
 
 
 def test_a_summary_is_mean_and_deviation_of_the_maps(served_folder: Path) -> None:
@@ -602,15 +644,16 @@ def test_of_200_adults_of_a_source_at_most_four_are_refused(
     it does with others is told by gate.json alone, from gates fitted to other folds or families.
     """
     manifest = shared / "cxr" / "manifest.csv"
-    films = read_manifest(manifest, load_model(RELEASE).config.data.labels)
-    seen = {film.path for film in from_manifest(films, seed=0)}
+    config = load_model(RELEASE).config.data
+    films = read_manifest(manifest, config.labels)
+    seen = {film.path for film in from_manifest(films, seed=0, left_out=config.left_out_films)}
     adults = [
         film.path
         for film in films
         if film.source == source
         and film.view != "L"
         and film.age_group != "child"
-        and not film.path.startswith(gate_films.NEGATIVES)
+        and not exclusions.reason_of(film.path, config.left_out_films)
         and (film.path not in seen or source not in ("rsna", "radiography"))
     ]
     drawn = np.random.default_rng(11).permutation(adults)[:200]
