@@ -36,8 +36,8 @@ REQUIRED: Mapping[str, str] = {
 """The figures that a release must have, each with the command that makes it."""
 
 HELD_OUT = {
-    "held_out_radiography_auc": "films that did not calibrate",
-    "held_out_hannover_sensitivity": "at the model's own threshold",
+    "held_out_radiography_auc": "films that did not calibrate; its normal films are the NIH's, as rsna's are",
+    "held_out_hannover_sensitivity": "at the model's own threshold; radiography has films of that place too",
 }
 """Figures of `WANTED` that an evaluation holds too, of families that trained nothing: what to say of each."""
 

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import dataclasses
+import io
 import json
 import logging
 import os
@@ -74,8 +75,8 @@ def units_of(out: Path, networks: Sequence[str], studies: Sequence[str]) -> list
     return found
 
 
-def write_films(study: Study, manifest: Path, folder: Path) -> Path:
-    """Write the study's own manifest with links to the folders of its films; return its path.
+def films_of(study: Study, manifest: Path) -> str:
+    """Return the study's own manifest as text: rows of its films, without what its protocol does not know.
 
     Paths stay what they are in the whole manifest, so that its hash is the same wherever the films are put.
 
@@ -85,23 +86,27 @@ def write_films(study: Study, manifest: Path, folder: Path) -> Path:
         If there is no such manifest, or no film of the study in it.
     """
     read_manifest(manifest, DataConfig().labels)
-    folder.mkdir(parents=True, exist_ok=True)
     with manifest.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         names = [name for name in reader.fieldnames or () if study.grouped or name not in NOT_OF_THE_PROTOCOL]
         rows = [row for row in reader if _belongs(study, row)]
     if not rows:
         raise ValueError(f"{manifest.name} has no film of {', '.join(study.sources)}")
-    path = folder / "films.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
-    for top in {Path(row["path"]).parts[0] for row in rows}:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_films(text: str, manifest: Path, folder: Path) -> None:
+    """Write a study's own manifest, with links to the folders of its films beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "films.csv").write_text(text, newline="")
+    for top in {Path(row["path"]).parts[0] for row in csv.DictReader(text.splitlines())}:
         link = folder / top
         if not link.is_symlink():
             link.symlink_to((manifest.parent / top).resolve())
-    return path
 
 
 def _belongs(study: Study, row: Mapping[str, str]) -> bool:
@@ -115,14 +120,20 @@ def write_study(config: Config, study: Study, manifest: Path, folder: Path) -> N
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no manifest or no film for it, or the folder holds runs of another recipe.
+        If there is no manifest or no film for it, or the folder holds runs of another recipe or other films.
     """
-    kept, values = folder / "config.json", to_dict(config)
+    kept, values, films = folder / "config.json", to_dict(config), folder / "films.csv"
+    text = films_of(study, manifest)
     if kept.exists():
         if json.loads(kept.read_text()) != values:
             raise ValueError(f"{folder} holds runs of another recipe: move it away, or give another --out")
+        if films.read_bytes() != text.encode():
+            raise ValueError(
+                f"{folder} holds runs on other films than those of {manifest.name}: give the manifest of "
+                "those runs by --data, or another --out"
+            )
         return
-    films = write_films(study, manifest, folder)
+    write_films(text, manifest, folder)
     if study.folds:
         everything = read_manifest(films, config.data.labels)
         dealt = folds.folds(everything, study.folds, SEED, config.data)

@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from model.bootstrap import Figure
 from model.checkpoint import Model
 from model.class_checks import calibrating
-from model.evaluation_sets import REST
+from model.evaluation_sets import REST, ROLES
 from model.origins import IMAGENET, origin_of
 from model.release_figures import REQUIRED, Figures
 from model.report_html import limits, warnings
@@ -115,6 +115,8 @@ def context(model: Model, figures: Figures) -> dict[str, Any]:
         "limits": limits(details, sets[REST]),
         "subsets": subsets,
         "data_sources": data_sources(model),
+        "tested_sources": tested_sources(model),
+        "unseen": sets[ROLES["unseen"]]["films"] if ROLES["unseen"] in sets else 0,
         "gate_sources": gate_sources(details["gate"]),
         "imagenet": IMAGENET,
     }
@@ -144,6 +146,13 @@ def data_sources(model: Model) -> list[dict[str, Any]]:
         {"name": name, "origin": origin_of(name), "trained": trained[name], "calibrated": calibrated[name]}
         for name in sorted(set(trained) | set(calibrated), key=lambda name: -trained[name])
     ]
+
+
+def tested_sources(model: Model) -> list[dict[str, Any]]:
+    """Return the sources whose films were tested and neither trained nor calibrated."""
+    behind = {row["name"] for row in data_sources(model)}
+    tested = {name.rsplit(":", 1)[0] for name in films_of(model).get("test", {})}
+    return [{"name": name, "origin": origin_of(name)} for name in sorted(tested - behind)]
 
 
 def gate_sources(gate: dict[str, Any]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from model.release_figures import (
     read_figures,
 )  # fmt: skip
 from model.sheets import render
+from model.studies import STUDIES, config_of, recipe_sha256
 
 LARGEST = 30_000_000
 """Bytes of all files of a release together."""
@@ -75,7 +76,8 @@ def gather(parts: Parts, incomplete: bool = False) -> tuple[dict[str, bytes], Fi
     gate = read_gate(parts.gate, model)
     evaluation = read_evaluation(parts.evaluation, model)
     audit = read_audit(parts.audit, model.weights_sha256)
-    studies = read_figures(parts.figures, REPRODUCE) if parts.figures else None
+    check_films(model, {parts.gate / GATE: gate, parts.audit: audit["details"]})
+    studies = read_studies(parts.figures) if parts.figures else None
     figures = join(evaluation, gate, audit, studies)
     figures["details"]["design"] = parts.design.read_text("utf-8").strip() if parts.design else ""
     lacking = figures["details"]["missing"]
@@ -139,6 +141,43 @@ def read_evaluation(path: Path, model: Model) -> Figures:
                 f"{path}: expected an evaluation of this model on its own test films, with {name} {value}, "
                 f"came {details.get(name)}; make it anew: {EVALUATE}"
             )
+    return found
+
+
+def check_films(model: Model, told: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Refuse parts of a release that speak of other films than those that the model was made with.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, both hashes of the manifest, and what to do.
+    """
+    expected = model.provenance.get("data_sha256")
+    for path, values in told.items():
+        if values.get("data_sha256") != expected:
+            raise ValueError(
+                f"{path}: expected the manifest that the model was made with, data_sha256 {expected}, came "
+                f"{values.get('data_sha256')}; make it anew with that manifest"
+            )
+
+
+def read_studies(path: Path) -> Figures:
+    """Return what `model.reproduce` wrote of the studies.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is none, or a study is of another recipe than `model.studies` holds, as with ``--quick``.
+    """
+    found = read_figures(path, REPRODUCE)
+    for network, recipes in found["details"].get("recipes", {}).items():
+        for study, came in recipes.items():
+            expected = recipe_sha256(config_of(STUDIES[study], network)) if study in STUDIES else "none"
+            if came != expected:
+                raise ValueError(
+                    f"{path}: {study} of {network} is of another recipe than model.studies holds, or of a "
+                    f"quick run: expected {expected}, came {came}; run it anew: {REPRODUCE}"
+                )
     return found
 
 

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 COVID = "covid"
 SHIP = "python -m model.ship"
+UNTOLD = "taken over from an earlier release, which did not write its recipe down"
+"""What is added to the method of such a figure."""
 
 Table = dict[str, dict[str, dict[str, Any]]]
 """Figures by network and name."""
@@ -106,10 +108,16 @@ def read_earlier(path: Path) -> tuple[Table, Recipes]:
             if study is None or not _of_today(study, network, told.get(study)):
                 log.warning("%s: %s of %s is of another recipe: left out", path.name, name, network)
                 continue
-            table.setdefault(network, {})[name] = figure
+            table.setdefault(network, {})[name] = figure if study in told else _taken_over(figure)
             if study in told:
                 recipes.setdefault(network, {})[study] = told[study]
     return table, recipes
+
+
+def _taken_over(figure: Mapping[str, Any]) -> dict[str, Any]:
+    if UNTOLD in figure["method"]:
+        return dict(figure)
+    return {**figure, "method": f"{figure['method']}; {UNTOLD}"}
 
 
 def _of_today(study: str, network: str, recipe: str | None) -> bool:

@@ -86,8 +86,8 @@ RULES = (
     ),
     Rule(
         "child_from_score_auc", f"interval off 0.5 by {AGE_EFFECT}", _away(AGE_EFFECT),
-        "The score tells children from adults, by their age or by their hospital: children among the films would "
-        "change every figure",
+        "The score tells children from adults, by their age or by their hospital: children among the films "
+        "would change every figure",
     ),
 )  # fmt: skip
 

@@ -108,7 +108,19 @@ def test_a_manifest_without_the_studys_films_says_so(
 ) -> None:
     other = manifest_of([{"path": "a.png", "label": "covid", "source": "elsewhere"}])
     with pytest.raises(ValueError, match="has no film of darkcovidnet"):
-        reproduce.write_films(STUDIES["darkcovidnet-binary"], other, tmp_path / "study")
+        reproduce.films_of(STUDIES["darkcovidnet-binary"], other)
+
+
+def test_runs_on_other_films_are_not_gone_on_with(manifest: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    write_study("held-out-cohen", "teaching-cnn", manifest, folder)
+    before = (folder / "films.csv").read_bytes()
+    lines = manifest.read_text().splitlines()
+    manifest.write_text("\n".join([lines[0], *lines[2:]]) + "\n")
+
+    with pytest.raises(ValueError, match=r"other films than those of manifest\.csv: give"):
+        write_study("held-out-cohen", "teaching-cnn", manifest, folder)
+    assert (folder / "films.csv").read_bytes() == before
 
 
 def evaluation(folder: Path, kinds: Sequence[tuple[str, str]], right: Sequence[bool]) -> Path:
@@ -244,6 +256,7 @@ def test_fewer_than_one_run_at_a_time_is_refused(capsys: pytest.CaptureFixture[s
 
 
 FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 7, "set": "s", "method": "m"}
+UNTOLD = FIGURE | {"method": f"{FIGURE['method']}; {study_figures.UNTOLD}"}
 
 
 def release(path: Path, networks: dict[str, list[str]], recipes: dict[str, dict[str, str]]) -> Path:
@@ -269,7 +282,7 @@ def test_an_earlier_release_stands_for_studies_that_are_not_done_here(tmp_path: 
     reproduce.write_figures(out, units, earlier)
 
     figures = json.loads((out / "figures.json").read_text())
-    assert figures["within_cohen_auc"] == FIGURE
+    assert figures["within_cohen_auc"] == UNTOLD
     assert "held_out_cohen_auc" not in figures, "figures of other networks are not the release's"
     assert list(figures["details"]["networks"]) == ["efficientnet-lite0", "darkcovidnet"]
     assert figures["details"]["networks"]["darkcovidnet"] == {"held_out_cohen_auc": FIGURE}
@@ -290,7 +303,7 @@ def test_a_study_that_is_done_here_replaces_the_earlier_figure(tmp_path: Path) -
 
     found = details["networks"]["teaching-cnn"]
     assert found["held_out_hannover_sensitivity"]["n"] == 1
-    assert found["within_cohen_auc"] == FIGURE
+    assert found["within_cohen_auc"] == UNTOLD
     assert details["recipes"] == {"teaching-cnn": {"held-out-radiography": recipe_sha256(config)}}
 
 
@@ -304,7 +317,7 @@ def test_figures_of_another_recipe_are_left_out_of_the_earlier_ones(
     )
     table, _ = study_figures.read_earlier(earlier)
 
-    assert table == {"teaching-cnn": {"within_cohen_auc": FIGURE}}
+    assert table == {"teaching-cnn": {"within_cohen_auc": UNTOLD}}
     assert "held_out_cohen_auc of teaching-cnn is of another recipe: left out" in caplog.text
     assert "within_cohen_auc of vgg is of another recipe" in caplog.text
 

@@ -24,7 +24,7 @@ from model.gate import GATE, GATE_WEIGHTS, load_gate
 from model.release_figures import EVALUATE, REPRODUCE, REQUIRED
 from model.sheets import SHEETS, among, cell, data_sources
 from model.ship import METRICS
-from model.studies import STUDIES, WANTED
+from model.studies import STUDIES, WANTED, config_of, recipe_sha256
 from model.train import main as train
 from model.train_command import parser as train_parser
 
@@ -725,3 +725,40 @@ def test_make_says_what_a_release_needs(tmp_path: Path) -> None:
 
     assert ran.returncode != 0
     assert "DATA=MANIFEST is needed" in ran.stdout
+
+
+@pytest.mark.parametrize("part", ["gate", "audit"])
+def test_a_part_that_speaks_of_other_films_is_refused(
+    run: Run, part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if part == "gate":
+        shutil.copytree(run.folder / "gate-of-it", tmp_path / "gate")
+        rewritten(
+            run.folder / "gate-of-it" / GATE, tmp_path / "gate" / GATE,
+            lambda values: values.update(data_sha256="elsewhere"),
+        )  # fmt: skip
+        instead = tmp_path / "gate"
+    else:
+        instead = rewritten(
+            run.folder / "audit" / "audit.json", tmp_path / "audit.json",
+            lambda values: values["details"].update(data_sha256="elsewhere"),
+        )  # fmt: skip
+    said = refused(run.words(tmp_path / "to", **{part: instead}), capsys)
+
+    assert "expected the manifest that the model was made with, data_sha256" in said
+    assert "came elsewhere; make it anew with that manifest" in said
+
+
+def test_figures_of_a_quick_run_are_refused(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = recipe_sha256(config_of(STUDIES["within-cohen"], "efficientnet-lite0", quick=True))
+    instead = rewritten(
+        run.folder / "figures.json", tmp_path / "figures.json",
+        lambda values: values["details"].update(
+            recipes={"efficientnet-lite0": {"within-cohen": quick}}
+        ),
+    )  # fmt: skip
+    said = refused(run.words(tmp_path / "to", figures=instead), capsys)
+
+    assert "within-cohen of efficientnet-lite0 is of another recipe than model.studies holds" in said
