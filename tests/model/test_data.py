@@ -158,6 +158,74 @@ def test_a_manifest_without_labels_is_refused(tmp_path: Path) -> None:
         data.read_manifest(tmp_path / "manifest.csv", LABELS)
 
 
+def written(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    (folder / "manifest.csv").write_bytes(text.encode(encoding))
+    return folder / "manifest.csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('path,label,note\na.png,covid,"stray\nb.png,covid,\nc.png,normal,\n', 2),
+        ('path,label,note\na.png,covid,\nb.png,covid,"stray\nc.png,normal,"dense"\n', 3),
+        ('path,label,"note\na.png,covid,\n', 1),
+    ],
+)
+def test_a_stray_quote_is_told_with_its_line_and_swallows_no_film(
+    text: str, line: int, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=rf"manifest\.csv, line {line}: expected CSV"):
+        data.read_manifest(written(tmp_path, text), LABELS)
+
+
+def test_a_manifest_that_is_no_utf_8_is_told_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "path,label,source\na.png,covid,x\nb.png,covid,Köln\n", "latin-1")
+
+    with pytest.raises(ValueError, match=r"manifest\.csv, line 3: expected UTF-8, came the byte 0xf6"):
+        data.read_manifest(path, LABELS)
+
+
+def test_quotes_that_belong_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
+    text = '\ufeffpath,label,licence\r\n"a, b.png",covid,"see ""terms"""\r\n'
+
+    (film,) = data.read_manifest(written(tmp_path, text), LABELS)
+
+    assert (film.path, film.licence) == ("a, b.png", 'see "terms"')
+
+
+def test_two_spellings_of_a_path_are_one_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "path,label\na.png,covid\n./a.png,normal\nx/../b.png,covid\nc.png,covid\n")
+
+    films = data.read_manifest(path, LABELS)
+
+    assert [(film.path, film.ambiguous) for film in films] == [
+        ("a.png", True), ("./a.png", True), ("x/../b.png", False), ("c.png", False),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("view", ["L", "l", "LL", "RL", "lateral", "LATERAL", "Left lateral", "left_lateral"])
+def test_a_lateral_film_is_left_out_however_its_view_is_worded(view: str, tmp_path: Path) -> None:
+    (film,) = data.read_manifest(written(tmp_path, f"path,label,view\na.png,covid,{view}\n"), LABELS)
+
+    assert data.leave_out([film], DataConfig()) == ([], {"view L": 1})
+
+
+@pytest.mark.parametrize("view", ["", "unknown", "PA", "AP", "AP_supine", "PA/LAT", "AP lateral decubitus"])
+def test_a_frontal_view_stays_as_it_is_written(view: str, tmp_path: Path) -> None:
+    (film,) = data.read_manifest(written(tmp_path, f"path,label,view\na.png,covid,{view}\n"), LABELS)
+
+    assert film.view == view
+
+
+def test_an_age_group_that_nobody_knows_is_an_error(tmp_path: Path) -> None:
+    text = "path,label,age_group\na.png,covid,Child\nb.png,covid,adult\nc.png,covid,\n"
+    known = data.read_manifest(written(tmp_path, text), LABELS)
+    assert [film.age_group for film in known] == ["child", "adult", ""]
+
+    with pytest.raises(ValueError, match=r"unknown age group \['paediatric'\], expected one of .*'child'"):
+        data.read_manifest(written(tmp_path, text.replace("adult", "paediatric")), LABELS)
+
+
 def test_children_laterals_unlabelled_and_ambiguous_films_are_left_out_and_counted(
     manifest_of: ManifestOf,
 ) -> None:
