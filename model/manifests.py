@@ -13,13 +13,12 @@ from pathlib import Path
 from model.checks import CACHE
 from model.command_edge import one_line_errors
 from model.config import LABELS
+from model.dicom_films import ADULT_YEARS
 from model.joining import hold_copies_together, join, keep_shares
 from model.manifest import Film
 from model.near_duplicates import MOST_BITS
 from model.radiography import FOLDERS, radiography
 from model.sources import dicom_tree, folder_per_class, pictures_below, write_manifest
-
-ADULT_YEARS = 18
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -18,8 +19,8 @@ from dicom_io.errors import NotDicom
 from dicom_io.part10 import MAX_FILE_BYTES
 from dicom_io.pixels import read_pixels
 from model import manifests
-from model.config import LABELS
-from model.manifest import read_manifest
+from model.config import LABELS, DataConfig
+from model.manifest import Film, leave_out, read_manifest
 from model.phantom import LABELS as PHANTOM_LABELS
 from model.phantom import draw, main
 from model.sources import dicom_tree, folder_per_class
@@ -38,11 +39,13 @@ def table(path: Path, *rows: dict[str, str]) -> None:
         writer.writerows(rows)
 
 
-def dicom(path: Path, patient: str, view: str = "") -> Dataset:
+def dicom(path: Path, patient: str, view: str = "", **header: object) -> Dataset:
     film = Dataset()
     film.SOPClassUID, film.SOPInstanceUID = ComputedRadiographyImageStorage, generate_uid()
     film.StudyInstanceUID, film.SeriesInstanceUID = generate_uid(), generate_uid()
     film.PatientID, film.ViewPosition, film.Modality = patient, view, "CR"
+    for keyword, value in header.items():
+        setattr(film, keyword, value)
     film.Rows = film.Columns = 64
     film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
     film.BitsAllocated, film.BitsStored, film.HighBit, film.PixelRepresentation = 16, 12, 11, 0
@@ -68,6 +71,53 @@ def test_a_folder_per_label_is_read_whatever_its_case(tmp_path: Path) -> None:
         ("normal/without-ending", "normal"),
     ]
     assert load_film(tmp_path / films[2].path).shape == (64, 64)
+    assert films[0] == Film("COVID/deep/b.png", "covid")
+
+
+def view_code(value: str) -> list[Dataset]:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "SCT", "view"
+    return [code]
+
+
+@pytest.mark.parametrize(
+    ("header", "view", "age"),
+    [
+        ({}, "unknown", "unknown"),
+        ({"ViewPosition": "AP", "PatientAge": "018Y"}, "AP", "adult"),
+        ({"ViewPosition": "LL", "PatientAge": "017Y"}, "L", "child"),
+        ({"ViewPosition": "lateral", "PatientAge": "011M"}, "L", "child"),
+        ({"ViewPosition": "LEFT_LATERAL", "PatientAge": "003W"}, "L", "child"),
+        ({"ViewCodeSequence": view_code("399067008"), "PatientAge": "020D"}, "L", "child"),
+        ({"ViewCodeSequence": view_code("399348003"), "PatientAge": "62"}, "unknown", "adult"),
+        ({"PatientOrientation": ["A", "F"], "PatientAge": "old"}, "L", "unknown"),
+        ({"PatientOrientation": ["L", "F"], "PatientBirthDate": "20100101", "StudyDate": "20200101"},
+         "unknown", "child"),
+    ],
+)  # fmt: skip
+def test_a_dicom_film_takes_patient_view_and_age_from_its_header(
+    header: dict[str, object], view: str, age: str, tmp_path: Path
+) -> None:
+    dicom(tmp_path / "covid" / "a.dcm", "p1", **header)
+    table(tmp_path / "labels.csv", {"path": "covid/a.dcm", "label": "covid"})
+
+    with disable_value_validation():
+        (by_folder,) = folder_per_class(tmp_path, LABELS)
+        (by_table,) = dicom_tree(tmp_path, tmp_path / "labels.csv", LABELS)
+
+    assert by_folder == by_table == Film("covid/a.dcm", "covid", "p1", view=view, age_group=age)
+
+
+def test_what_a_dicom_film_is_left_out_by_survives_the_manifest(tmp_path: Path) -> None:
+    dicom(tmp_path / "covid" / "frontal.dcm", "p1", "PA", PatientAge="060Y")
+    dicom(tmp_path / "covid" / "lateral.dcm", "p1", "RL", PatientAge="060Y")
+    dicom(tmp_path / "normal" / "child.dcm", "p2", "PA", PatientAge="006Y")
+
+    assert manifests.main(["folders", str(tmp_path)]) == 0
+
+    kept, reasons = leave_out(read_manifest(tmp_path / "manifest.csv", LABELS), DataConfig())
+    assert [(film.path, film.patient_id) for film in kept] == [("covid/frontal.dcm", "p1")]
+    assert reasons == {"view L": 1, "age group child": 1}
 
 
 def test_a_folder_named_after_no_label_is_an_error(tmp_path: Path) -> None:
@@ -127,6 +177,31 @@ def test_a_table_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="a patient_id has two labels"):
         dicom_tree(tmp_path, tmp_path / "labels.csv", LABELS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("patient_id,label\np1,covid\n,normal\n", r"labels\.csv, line 3: the label normal has no patient_id"),
+        ("patient_id,label\np1\n", r"labels\.csv, line 2: expected 2 values, .* came fewer"),
+        ("label,patient_id\ncovid\n", r"labels\.csv, line 2: expected 2 values, .* came fewer"),
+        ('patient_id,label,note\np1,covid,"x\np2,covid,\n', r"labels\.csv, line 2: expected CSV"),
+    ],
+)
+def test_a_row_that_labels_nothing_certain_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    dicom(tmp_path / "a.dcm", "")
+    (tmp_path / "labels.csv").write_text(text)
+
+    with pytest.raises(ValueError, match=message):
+        dicom_tree(tmp_path, tmp_path / "labels.csv", LABELS)
+
+
+def test_a_row_of_a_table_that_is_all_empty_is_passed_over(tmp_path: Path) -> None:
+    dicom(tmp_path / "a.dcm", "p1")
+    dicom(tmp_path / "b.dcm", "")
+    (tmp_path / "labels.csv").write_text("patient_id,label\np1,covid\n,\n")
+
+    assert [film.path for film in dicom_tree(tmp_path, tmp_path / "labels.csv", LABELS)] == ["a.dcm"]
 
 
 def test_a_table_without_a_key_is_refused(tmp_path: Path) -> None:
