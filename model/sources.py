@@ -1,6 +1,7 @@
 """Films without a manifest: a folder per class, or a tree of DICOM files with a table of labels."""
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from model.csv_tables import read_table
 from model.dicom_films import film_of
 from model.manifest import Film
 from model.transforms import PICTURES, is_dicom
+from model.whole_files import write_whole
 
 COLUMNS = ("path", "label", "patient_id", "source", "view", "age_group", "group", "licence")
 KEYS = ("path", "sop_instance_uid", "study_instance_uid", "patient_id")
@@ -16,11 +18,31 @@ KEYS = ("path", "sop_instance_uid", "study_instance_uid", "patient_id")
 
 
 def write_manifest(path: Path, films: Sequence[Film]) -> None:
-    """Write films as a manifest that `model.manifest.read_manifest` reads."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows([getattr(film, column) for column in COLUMNS] for film in films)
+    """Write films as a manifest that `model.manifest.read_manifest` reads, whole or not at all."""
+    write_whole(path, _manifest(films))
+
+
+def check_overwriting(path: Path, films: Sequence[Film]) -> None:
+    """Refuse to write a manifest over another one, which a person may have made; over an equal one is fine.
+
+    Raises
+    ------
+    FileExistsError
+        If something else than the manifest of these films is at `path`.
+    """
+    if path.exists() and not (path.is_file() and path.read_bytes() == _manifest(films)):
+        raise FileExistsError(
+            f"{path} is there already and is not what would be written: move it away, or name where to "
+            "write by --out"
+        )
+
+
+def _manifest(films: Sequence[Film]) -> bytes:
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    writer.writerows([getattr(film, column) for column in COLUMNS] for film in films)
+    return file.getvalue().encode("utf-8")
 
 
 def pictures_below(root: Path, folder: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Films come from a folder per label, a tree of DICOM files or a public data set as it is downloaded."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -243,6 +244,48 @@ def test_films_of_ones_own_get_the_source_that_is_named(tmp_path: Path) -> None:
     assert (film.source, film.patient_id) == ("ours", "p1")
 
 
+def ends_in_words(capsys: pytest.CaptureFixture[str], command: Callable[..., int], *words: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        command(list(words))
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--out"]])
+def test_a_table_of_labels_is_not_written_over(
+    more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dicom(tmp_path / "a.dcm", "p1")
+    labels = tmp_path / "manifest.csv"
+    table(labels, {"path": "a.dcm", "label": "covid", "read_by": "two readers"})
+    before = labels.read_bytes()
+    out = [word for option in more for word in (option, str(labels))]
+
+    said = ends_in_words(capsys, manifests.main, "dicom", str(tmp_path), "--labels", str(labels), *out)
+
+    assert "manifest.csv is the table of labels itself: name another file by --out" in said
+    assert labels.read_bytes() == before
+
+
+def test_a_manifest_made_by_hand_is_written_over_only_where_it_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tmp_path / "covid" / "a.png")
+    out = tmp_path / "manifest.csv"
+    out.write_text("path,label,patient_id\ncovid/a.png,covid,p1\n")
+    before = out.read_bytes()
+
+    said = ends_in_words(capsys, manifests.main, "folders", str(tmp_path))
+
+    assert "manifest.csv is there already" in said
+    assert "name where to write by --out" in said
+    assert out.read_bytes() == before
+    assert manifests.main(["folders", str(tmp_path), "--out", str(out)]) == 0
+    assert out.read_bytes() != before
+    # What the command itself wrote may be written again.
+    assert manifests.main(["folders", str(tmp_path)]) == 0
+
+
 # Public data sets, each laid out as it is downloaded
 
 
@@ -380,3 +423,18 @@ def test_the_command_draws_films_of_every_class_with_patients(tmp_path: Path) ->
     ] * 2 + ["pneumonia"] * 2 + ["normal"] * 2
     assert len({film.patient_id for film in films}) == 6
     assert load_film(tmp_path / films[0].path).shape == (256, 256)
+    assert main(["--out", str(tmp_path), "--films", "12"]) == 0
+
+
+@pytest.mark.parametrize("there", ["manifest.csv", "covid/00001.png"])
+def test_phantoms_are_not_drawn_over_what_is_there(
+    there: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    (tmp_path / there).write_text("path,label\nmine.png,covid\n")
+
+    said = ends_in_words(capsys, main, "--out", str(tmp_path), "--films", "12")
+
+    assert f"{there} is there already" in said
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / there]
+    assert (tmp_path / there).read_text() == "path,label\nmine.png,covid\n"
