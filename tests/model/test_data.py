@@ -1,5 +1,7 @@
 """Manifests and splits: patients and groups stay together, held-out families stay out."""
 
+import logging
+import resource
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import data
-from model.config import LABELS, DataConfig, two_heads
+from model.config import LABELS, Config, DataConfig, two_heads
 from model.data import Film
+from model.run import Run
+from model.sources import write_manifest
+from model.subsets import choose_films
 
 ManifestOf = Callable[[Sequence[dict[str, str]]], Path]
 HELD = DataConfig(held_out_sources=("radiography", "hannover"), calibration_sources=("radiography",))
@@ -137,6 +142,76 @@ def test_a_split_file_with_an_unknown_subset_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="holdout"):
         data.read_split(tmp_path / "split.csv")
+
+
+@pytest.mark.parametrize(
+    ("column", "one", "other", "read"),
+    [("subset", "train", "test", data.read_split), ("fold", "0", "1", data.read_folds)],
+)
+def test_a_film_in_two_subsets_or_folds_is_refused(
+    column: str, one: str, other: str, read: Callable[[Path], object], tmp_path: Path
+) -> None:
+    path = tmp_path / "given.csv"
+    path.write_text(f"path,{column}\na.png,{one}\na.png,{one}\nb.png,{one}\na.png,{other}\n")
+
+    with pytest.raises(ValueError, match=rf"given\.csv, line 5: a\.png is in {column} {other} after"):
+        read(path)
+
+
+def test_a_split_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "split.csv").write_text("path,subset\na.png,train\n", encoding="utf-8-sig")
+
+    assert data.read_split(tmp_path / "split.csv") == {"a.png": "train"}
+
+
+@pytest.mark.parametrize("damage", ["cut off", "altered", "no gzip"])
+def test_a_damaged_split_file_is_told_in_words(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "split.csv.gz"
+    data.write_split(path, {f"{n}.png": "train" for n in range(200)})
+    whole = path.read_bytes()
+    altered = whole[:10] + b"\xff" * 20 + whole[30:]
+    path.write_bytes({"cut off": whole[:-20], "altered": altered, "no gzip": b"path,subset\n"}[damage])
+
+    with pytest.raises(ValueError, match=r"split\.csv\.gz: expected a whole gzip file, came a damaged one"):
+        data.read_split(path)
+
+
+def test_films_that_a_given_split_does_not_name_are_counted(
+    families: Path, small_config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    films = data.read_manifest(families, LABELS)
+    split = data.split_films(films, small_config.data, 0)
+    unnamed = sorted(path for path, subset in split.items() if subset == "test")[:5]
+    data.write_split(tmp_path / "given.csv", {p: s for p, s in split.items() if p not in unnamed})
+
+    with caplog.at_level(logging.INFO):
+        choose_films(small_config, Run(families, tmp_path, split=tmp_path / "given.csv"))
+
+    assert f"5 of the {len(films)} films left are not in the split and take no part" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["split.csv", "manifest.csv"])
+def test_a_full_disk_leaves_the_split_or_manifest_that_was_there(name: str, tmp_path: Path) -> None:
+    def write(count: int) -> None:
+        films = [Film(f"{n}.png", "covid") for n in range(count)]
+        if name == "split.csv":
+            data.write_split(tmp_path / name, {film.path: "train" for film in films})
+        else:
+            write_manifest(tmp_path / name, films)
+
+    write(3)
+    before = (tmp_path / name).read_bytes()
+    largest = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A limit on the size of files ends a write in the middle, as a full disk does.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, largest[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write(5000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, largest)
+
+    assert (tmp_path / name).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_an_unknown_label_is_an_error_that_names_it(manifest_of: ManifestOf) -> None:
