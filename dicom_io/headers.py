@@ -2,25 +2,19 @@
 
 import re
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any
 
 from pydicom import Dataset, config
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
+from dicom_io.ages import age_years
 from dicom_io.part10 import PARSE_FAILURES
 
 OWN_MANUFACTURER = "cxr-worker"
 """Manufacturer (0008,0070) of every object that we write; the loop guard knows our output by it."""
 
-MAX_AGE_YEARS = 120.0
-"""An age above this is a placeholder, such as the birth date 18000101."""
-
 _UID_PATTERN = re.compile(r"[0-9.]{1,64}")
-_AGE_PATTERN = re.compile(r"(\d{1,3})([DWMY]?)")
-_DATE_PATTERN = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
-_YEARS_PER_UNIT = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0, "": 1.0}
 
 
 def is_valid_uid(text: str) -> bool:
@@ -207,28 +201,5 @@ def read_age_years(dataset: Dataset) -> float | None:
     PatientAge counts first, also without its unit (`62`), as some devices write it. When it is missing,
     impossible or zero, the completed years from birth to study count.
     """
-    stated = _stated_age_years(read_text(dataset, "PatientAge"))
-    if stated:
-        return stated
-    born = _read_date(dataset, "PatientBirthDate")
-    taken = _read_date(dataset, "StudyDate") or _read_date(dataset, "AcquisitionDate")
-    if born is None or taken is None or taken < born:
-        return stated
-    years = float(taken.year - born.year - ((taken.month, taken.day) < (born.month, born.day)))
-    return years if years <= MAX_AGE_YEARS else stated
-
-
-def _stated_age_years(text: str | None) -> float | None:
-    match = _AGE_PATTERN.fullmatch(text or "")
-    if match is None:
-        return None
-    years = int(match[1]) * _YEARS_PER_UNIT[match[2]]
-    return years if years <= MAX_AGE_YEARS else None
-
-
-def _read_date(dataset: Dataset, keyword: str) -> date | None:
-    match = _DATE_PATTERN.fullmatch(read_text(dataset, keyword) or "")
-    try:
-        return None if match is None else date(int(match[1]), int(match[2]), int(match[3]))
-    except ValueError:
-        return None
+    keywords = ("PatientAge", "PatientBirthDate", "StudyDate", "AcquisitionDate")
+    return age_years(*(read_text(dataset, keyword) for keyword in keywords))

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import load, save
 
 from model.config import Config, config_sha256, from_dict, to_dict, values_sha256
 from model.network import FilmNetwork, build_network
+from model.whole_files import write_whole
 
 FORMAT = 1
 WEIGHTS = "weights.safetensors"
@@ -78,26 +78,6 @@ def save_weights(path: Path, network: FilmNetwork) -> str:
     data = save({key: value.contiguous() for key, value in network.state_dict().items()})
     write_whole(path, data)
     return hashlib.sha256(data).hexdigest()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a process killed meanwhile, never sees half of it.
-
-    Raises
-    ------
-    OSError
-        If the disk is full; the file that was there before is whole, and nothing else is left.
-    """
-    beside = path.with_name(path.name + ".part")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def load_weights(path: Path, network: FilmNetwork, expected_sha256: str | None = None) -> str:

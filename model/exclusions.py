@@ -4,9 +4,10 @@ A film is named by its path in the manifest, or by its file's name without folde
 table serves wherever a data set was put and in whatever form.
 """
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+
+from model.csv_tables import read_table
 
 COLUMNS = ("path", "reason")
 EXCLUDE_HELP = "films to leave out (path,reason), as model/exclusions.csv"
@@ -25,15 +26,14 @@ def read_exclusions(path: Path) -> dict[str, str]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a column is missing, or a row lacks a name or a reason.
+        If it is no CSV in UTF-8, a column is missing, or a row lacks a name or a reason.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no table at {path}: expected a CSV file with the columns path,reason")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-            raise ValueError(f"{path.name} has no column {sorted(missing)}: expected path,reason")
-        rows = [((row["path"] or "").strip(), (row["reason"] or "").strip()) for row in reader]
+    names, listed = read_table(path)
+    if missing := set(COLUMNS) - set(names):
+        raise ValueError(f"{path.name} has no column {sorted(missing)}: expected path,reason")
+    rows = [((row["path"] or "").strip(), (row["reason"] or "").strip()) for _, row in listed]
     if not all(name and reason for name, reason in rows):
         raise ValueError(f"{path.name}: expected a name and a reason in every row")
     return dict(rows)

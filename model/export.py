@@ -15,10 +15,11 @@ import openvino
 import torch
 from openvino.frontend import GeneralFailure, NotImplementedFailure, OpConversionFailure, OpValidationFailure
 
-from model.checkpoint import RELEASE, load_model, write_whole
+from model.checkpoint import RELEASE, load_model
 from model.command_edge import one_line_errors
 from model.config import to_dict
 from model.one_pass import OnePass, Outputs
+from model.whole_files import write_whole
 
 GRAPH, GRAPH_WEIGHTS, DESCRIPTION = "network.xml", "network.bin", "export.json"
 INPUT = "film_NCHW"

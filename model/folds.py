@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import io
 import random
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 
 from model.command_edge import one_line_errors
 from model.config import DataConfig
+from model.csv_tables import read_table
 from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.manifest import Film, leave_out, read_manifest
+from model.whole_files import write_whole
 
 SPLIT = "split.csv.gz"
 """Name of the split file in the folders of a run and of a model."""
@@ -174,7 +177,7 @@ def read_split(path: Path) -> dict[str, str]:
     Raises
     ------
     ValueError
-        If a column is missing or a subset is unknown.
+        If the file is damaged, a column is missing, a subset is unknown, or a film is in two.
     """
     subset_of = _read(path, "subset")
     unknown = sorted(set(subset_of.values()) - set(SUBSETS))
@@ -194,7 +197,7 @@ def read_folds(path: Path) -> dict[str, int]:
     Raises
     ------
     ValueError
-        If a column is missing or a fold is no number.
+        If the file is damaged, a column is missing, a fold is no number, or a film is in two.
     """
     fold_of = _read(path, "fold")
     odd = sorted({fold for fold in fold_of.values() if not fold.isdecimal()})
@@ -208,17 +211,29 @@ def _write(path: Path, column: str, value_of: Mapping[str, str]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerows([("path", column), *sorted(value_of.items())])
     data = file.getvalue().encode()
-    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+    write_whole(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
 def _read(path: Path, column: str) -> dict[str, str]:
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    reader = csv.DictReader(io.StringIO(data.decode()))
-    if not {"path", column} <= set(reader.fieldnames or ()):
-        raise ValueError(
-            f"{path.name}: a {'split' if column == 'subset' else 'fold'} file has the columns path,{column}"
-        )
-    return {row["path"]: row[column] or "" for row in reader}
+    data = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path}: expected a whole gzip file, came a damaged one: {error}") from error
+    names, rows = read_table(path, data)
+    if not {"path", column} <= set(names):
+        kind = "split" if column == "subset" else "fold"
+        raise ValueError(f"{path.name}: a {kind} file has the columns path,{column}")
+    value_of: dict[str, str] = {}
+    for line, row in rows:
+        film, value = row["path"] or "", row[column] or ""
+        if value_of.setdefault(film, value) != value:
+            raise ValueError(
+                f"{path}, line {line}: {film} is in {column} {value} after {column} {value_of[film]}: a film "
+                "is in one, leave out the other row"
+            )
+    return value_of
 
 
 def check_split(films: Sequence[Film], subset_of: Mapping[str, str], config: DataConfig) -> None:
@@ -253,6 +268,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--exclude", type=Path, metavar="FILE", help=EXCLUDE_HELP)
     options = parser.parse_args(arguments)
     with one_line_errors(parser):
+        if options.out.resolve() == options.data.resolve():
+            raise ValueError(f"{options.out} is the manifest itself: give another --out")
         films = read_manifest(options.data, DataConfig().labels)
         config = DataConfig(left_out_films=read_exclusions(options.exclude) if options.exclude else {})
         fold_of = folds(films, options.folds, options.seed, config)

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from model.checkpoint import BadModel, write_whole
+from model.checkpoint import BadModel
 from model.command_edge import one_line_errors
 from model.config import values_sha256
+from model.whole_files import write_whole
 
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]

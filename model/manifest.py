@@ -1,13 +1,15 @@
 """A manifest, a folder per class or a tree of DICOM files becomes a list of films with their labels."""
 
-import csv
 import hashlib
+import posixpath
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_io.side_views import SIDE_VIEWS, is_worded_as_side_view
 from model.config import DataConfig
+from model.csv_tables import read_table
 from model.exclusions import reason_of
 
 EXPECTED = (
@@ -15,6 +17,10 @@ EXPECTED = (
     "age_group,group; path is relative to the manifest, label one of covid, pneumonia, normal, other, "
     "negative, unlabelled"
 )
+SIDE_VIEW = "L"
+"""The view of lateral and oblique films, however a manifest or a header words it."""
+AGE_GROUPS = ("", "adult", "child", "unknown")
+"""Age groups that a manifest may hold; of any other nobody could tell whether it means children."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +48,36 @@ def read_manifest(path: Path, labels: Sequence[str]) -> list[Film]:
     FileNotFoundError
         If there is no such file; the message says what is expected.
     ValueError
-        If a column is missing, a path is empty, or a label is not one of `labels`.
+        If it is not CSV in UTF-8, a column is missing, a path is empty, a label is not one of `labels`, or
+        an age group not one of `AGE_GROUPS`.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no manifest at {path}: {EXPECTED}")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = {"path", "label"} - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(f"{path.name} has no column {sorted(missing)}: {EXPECTED}")
-        columns = set(reader.fieldnames or ()) - {"ambiguous"}
-        names = [name for name in Film.__dataclass_fields__ if name in columns]
-        rows = [{name: (row[name] or "").strip() for name in names} for row in reader]
-    times = Counter(row["path"] for row in rows)
-    films = [Film(**row, ambiguous=times[row["path"]] > 1) for row in rows]
+    columns, listed = read_table(path)
+    missing = {"path", "label"} - set(columns)
+    if missing:
+        raise ValueError(f"{path.name} has no column {sorted(missing)}: {EXPECTED}")
+    names = [name for name in Film.__dataclass_fields__ if name in columns and name != "ambiguous"]
+    rows = [{name: (row[name] or "").strip() for name in names} for _, row in listed]
+    # Two spellings of one path are one file.
+    files = [posixpath.normpath(row["path"]) for row in rows]
+    times = Counter(files)
+    films = [Film(**_known(row), ambiguous=times[file] > 1) for row, file in zip(rows, files, strict=True)]
     _check(films, path.name, labels)
     return films
+
+
+def view_of(text: str) -> str:
+    """Return a view as a manifest names it: `SIDE_VIEW` for a lateral or oblique one, any other as it is."""
+    plain = text.upper().replace("_", " ").strip()
+    side = plain == SIDE_VIEW or plain in SIDE_VIEWS or is_worded_as_side_view(plain)
+    return SIDE_VIEW if side else text
+
+
+def _known(row: dict[str, str]) -> dict[str, str]:
+    """Return the row with view and age group in the words by which films are left out."""
+    values = {"view": view_of(row.get("view", "")), "age_group": row.get("age_group", "").lower()}
+    return {**row, **values}
 
 
 def _check(films: Sequence[Film], name: str, labels: Sequence[str]) -> None:
@@ -66,6 +86,11 @@ def _check(films: Sequence[Film], name: str, labels: Sequence[str]) -> None:
     unknown = sorted({film.label for film in films} - set(labels))
     if unknown:
         raise ValueError(f"{name}: unknown label {unknown}, expected one of {list(labels)}")
+    if strange := sorted({film.age_group for film in films} - set(AGE_GROUPS)):
+        raise ValueError(
+            f"{name}: unknown age group {strange}, expected one of {list(AGE_GROUPS[1:])} or nothing: write "
+            "child for patients below 18 years, who are left out"
+        )
     if not all(film.path for film in films):
         raise ValueError(f"{name}: a row without a path")
 

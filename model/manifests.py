@@ -13,13 +13,12 @@ from pathlib import Path
 from model.checks import CACHE
 from model.command_edge import one_line_errors
 from model.config import LABELS
+from model.dicom_films import ADULT_YEARS
 from model.joining import hold_copies_together, join, keep_shares
 from model.manifest import Film
 from model.near_duplicates import MOST_BITS
 from model.radiography import FOLDERS, radiography
-from model.sources import dicom_tree, folder_per_class, pictures_below, write_manifest
-
-ADULT_YEARS = 18
+from model.sources import check_overwriting, dicom_tree, folder_per_class, pictures_below, write_manifest
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,12 @@ def make_parser() -> argparse.ArgumentParser:
         holds = DATASETS[name].holds if name in DATASETS else "DICOM files, whatever their names"
         command = commands.add_parser(name, help=f"a folder that holds {holds}")
         command.add_argument("folder", type=Path, metavar="DIR", help="the folder")
-        command.add_argument("--out", type=Path, metavar="FILE", help="the manifest (DIR/manifest.csv)")
+        command.add_argument(
+            "--out",
+            type=Path,
+            metavar="FILE",
+            help="the manifest (DIR/manifest.csv, if none is there)",
+        )
         command.set_defaults(labels=None, source="")
         if name == "dicom":
             command.add_argument("--labels", type=Path, metavar="FILE", required=True, help="table of labels")
@@ -248,7 +252,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not joins and out.parent.resolve() != options.folder.resolve():
         parser.error(f"paths in a manifest are relative to it: it must lie in {options.folder}")
     with one_line_errors(parser):
+        if not joins and options.labels and out.resolve() == options.labels.resolve():
+            raise ValueError(f"{out} is the table of labels itself: name another file by --out")
         films = joined_films(options) if joins else films_of(options)
+        # Who names the file wants it written; the default may meet one that was made by hand.
+        if options.out is None:
+            check_overwriting(out, films)
         write_manifest(out, films)
     counts = Counter(film.label for film in films)
     children = sum(film.age_group == "child" for film in films)

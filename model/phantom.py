@@ -15,7 +15,7 @@ from PIL import Image
 
 from model.command_edge import one_line_errors
 from model.manifest import Film
-from model.sources import write_manifest
+from model.sources import check_overwriting, write_manifest
 
 LABELS = ("covid", "pneumonia", "normal")
 SIDE_PX = 256
@@ -95,20 +95,29 @@ def write_phantoms(out: Path, films: int, seed: int = 0) -> Path:
     ------
     ValueError
         If fewer films are asked for than there are classes.
+    FileExistsError
+        If another manifest is in `out`, or files with names of phantoms that no such manifest lists: nothing
+        is written then.
     """
     if films < len(LABELS):
         raise ValueError(f"at least {len(LABELS)} films, one of each class, came {films}")
-    rows = []
+    manifest, rows = out / "manifest.csv", []
     for number in range(films):
         patient = number // FILMS_PER_PATIENT
         label = LABELS[patient % len(LABELS)]
-        film = Film(f"{label}/{number:05d}.png", label, f"phantom-{patient}", "phantom", "PA")
-        image_HW = draw(label, seed * 1_000_003 + patient, number % FILMS_PER_PATIENT)
-        (out / label).mkdir(parents=True, exist_ok=True)
+        rows.append(Film(f"{label}/{number:05d}.png", label, f"phantom-{patient}", "phantom", "PA"))
+    check_overwriting(manifest, rows)
+    theirs = [] if manifest.exists() else [film.path for film in rows if (out / film.path).exists()]
+    if theirs:
+        raise FileExistsError(f"{out / theirs[0]} is there already: move it away, or give another --out")
+    for number, film in enumerate(rows):
+        image_HW = draw(
+            film.label, seed * 1_000_003 + number // FILMS_PER_PATIENT, number % FILMS_PER_PATIENT
+        )
+        (out / film.path).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((image_HW * 255).astype(np.uint8)).save(out / film.path)
-        rows.append(film)
-    write_manifest(out / "manifest.csv", rows)
-    return out / "manifest.csv"
+    write_manifest(manifest, rows)
+    return manifest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from model.audit_file import read_audit
 from model.bootstrap import Figure
-from model.checkpoint import CONFIG, WEIGHTS, Model, load_model, write_whole
+from model.checkpoint import CONFIG, WEIGHTS, Model, load_model
 from model.command_edge import one_line_errors
 from model.folds import SPLIT
 from model.gate import GATE, GATE_WEIGHTS, load_gate
@@ -25,6 +25,7 @@ from model.release_figures import (
 )  # fmt: skip
 from model.sheets import render
 from model.studies import STUDIES, config_of, recipe_sha256
+from model.whole_files import write_whole
 
 LARGEST = 30_000_000
 """Bytes of all files of a release together."""

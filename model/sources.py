@@ -1,13 +1,16 @@
 """Films without a manifest: a folder per class, or a tree of DICOM files with a table of labels."""
 
 import csv
+import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from dicom_io.errors import NotDicom
-from dicom_io.part10 import PARSE_FAILURES
+from model.csv_tables import read_table
+from model.dicom_films import film_of
 from model.manifest import Film
 from model.transforms import PICTURES, is_dicom
+from model.whole_files import write_whole
 
 COLUMNS = ("path", "label", "patient_id", "source", "view", "age_group", "group", "licence")
 KEYS = ("path", "sop_instance_uid", "study_instance_uid", "patient_id")
@@ -15,11 +18,31 @@ KEYS = ("path", "sop_instance_uid", "study_instance_uid", "patient_id")
 
 
 def write_manifest(path: Path, films: Sequence[Film]) -> None:
-    """Write films as a manifest that `model.manifest.read_manifest` reads."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows([getattr(film, column) for column in COLUMNS] for film in films)
+    """Write films as a manifest that `model.manifest.read_manifest` reads, whole or not at all."""
+    write_whole(path, _manifest(films))
+
+
+def check_overwriting(path: Path, films: Sequence[Film]) -> None:
+    """Refuse to write a manifest over another one, which a person may have made; over an equal one is fine.
+
+    Raises
+    ------
+    FileExistsError
+        If something else than the manifest of these films is at `path`.
+    """
+    if path.exists() and not (path.is_file() and path.read_bytes() == _manifest(films)):
+        raise FileExistsError(
+            f"{path} is there already and is not what would be written: move it away, or name where to "
+            "write by --out"
+        )
+
+
+def _manifest(films: Sequence[Film]) -> bytes:
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    writer.writerows([getattr(film, column) for column in COLUMNS] for film in films)
+    return file.getvalue().encode("utf-8")
 
 
 def pictures_below(root: Path, folder: str) -> list[str]:
@@ -37,6 +60,8 @@ def folder_per_class(root: Path, labels: Sequence[str]) -> list[Film]:
         If there is no such folder, or no film in it.
     ValueError
         If a folder is named after no label.
+    dicom_io.errors.NotDicom
+        If a file that says to be DICOM cannot be parsed; the message names it.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"no folder at {root}: expected one folder of films per label in it")
@@ -44,12 +69,14 @@ def folder_per_class(root: Path, labels: Sequence[str]) -> list[Film]:
     unknown = [path.name for path in folders if path.name.lower() not in labels]
     if unknown:
         raise ValueError(f"{root}: folders {unknown} are named after no label, expected {list(labels)}")
-    films = [
-        Film(str(path.relative_to(root)), folder.name.lower())
-        for folder in folders
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in PICTURES or (path.is_file() and is_dicom(path))
-    ]
+    films = []
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            relative, label = str(path.relative_to(root)), folder.name.lower()
+            if path.suffix.lower() in PICTURES:
+                films.append(Film(relative, label))
+            elif path.is_file() and is_dicom(path):
+                films.append(film_of(root, relative, label)[0])
     if not films:
         raise FileNotFoundError(f"no film in {root}: expected PNG, JPEG or DICOM files in a folder per label")
     return films
@@ -70,36 +97,25 @@ def dicom_tree(root: Path, table: Path, labels: Sequence[str]) -> list[Film]:
     Returns
     -------
     list of Film
-        With Patient ID (0010,0020) and View Position (0018,5101) from the header (PS3.3 C.7.1.1, C.8.1.2).
+        With patient, view and age group from the header, see `model.dicom_films`.
 
     Raises
     ------
     FileNotFoundError
         If a file is missing, or no DICOM file has a label.
     ValueError
-        If the table has no key or no label, gives one key two labels, or one that is not in `labels`.
+        If the table is no CSV in UTF-8, has no key or no label, a row lacks one of the two, or a key has two
+        labels or one that is not in `labels`.
     dicom_io.errors.NotDicom
         If a file that says to be DICOM cannot be parsed; the message names it.
     """
-    from pydicom import dcmread
-
     label_of, key = _labels(table, labels)
     films = []
     for path in sorted(path for path in root.rglob("*") if path.is_file() and is_dicom(path)):
-        relative = str(path.relative_to(root))
-        try:
-            header = dcmread(path, stop_before_pixels=True)
-        except PARSE_FAILURES as error:
-            raise NotDicom(f"expected a DICOM file, {relative} is none: {type(error).__name__}") from error
-        names = {
-            "path": relative,
-            "sop_instance_uid": str(header.get("SOPInstanceUID", "")),
-            "study_instance_uid": str(header.get("StudyInstanceUID", "")),
-            "patient_id": str(header.get("PatientID", "")),
-        }
+        film, uids = film_of(root, str(path.relative_to(root)))
+        names = {"path": film.path, "patient_id": film.patient_id, **uids}
         if label := label_of.get(names[key]):
-            view = str(header.get("ViewPosition", "") or "unknown")
-            films.append(Film(relative, label, names["patient_id"], view=view))
+            films.append(replace(film, label=label))
     if not films:
         raise FileNotFoundError(f"no DICOM file below {root} has a label in {table.name} by its {key}")
     return films
@@ -108,16 +124,23 @@ def dicom_tree(root: Path, table: Path, labels: Sequence[str]) -> list[Film]:
 def _labels(table: Path, labels: Sequence[str]) -> tuple[dict[str, str], str]:
     if not table.is_file():
         raise FileNotFoundError(f"no table of labels at {table}: expected a CSV file with label and {KEYS}")
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        names = reader.fieldnames or ()
-        key = next((key for key in KEYS if key in names), None)
-        if key is None or "label" not in names:
-            raise ValueError(f"{table.name}: expected the column label and one of {list(KEYS)}")
-        label_of: dict[str, str] = {}
-        for row in reader:
-            if label_of.setdefault(row[key].strip(), row["label"].strip()) != row["label"].strip():
-                raise ValueError(f"{table.name}: a {key} has two labels")
+    names, rows = read_table(table)
+    key = next((key for key in KEYS if key in names), None)
+    if key is None or "label" not in names:
+        raise ValueError(f"{table.name}: expected the column label and one of {list(KEYS)}")
+    label_of: dict[str, str] = {}
+    for line, row in rows:
+        named, label = row[key], row["label"]
+        if named is None or label is None:
+            raise ValueError(
+                f"{table}, line {line}: expected {len(names)} values, {key} and label among them, came fewer"
+            )
+        named, label = named.strip(), label.strip()
+        # It would name every file whose header has none.
+        if label and not named:
+            raise ValueError(f"{table}, line {line}: the label {label} has no {key}: fill it in")
+        if label_of.setdefault(named, label) != label:
+            raise ValueError(f"{table.name}: a {key} has two labels")
     if unknown := sorted(set(label_of.values()) - {"", *labels}):
         raise ValueError(f"{table.name}: unknown label {unknown}, expected one of {list(labels)}")
     return label_of, key

@@ -32,6 +32,12 @@ def choose_films(config: Config, run: Run) -> Subsets:
     log.info("%d films, left out: %s", len(everything), dict(reasons) or "none")
     subset_of = asked_split(config, run, everything)
     data.check_split(everything, subset_of, config.data)
+    unnamed = [film.path for film in films if film.path not in subset_of]
+    if unnamed:
+        log.info(
+            "%d of the %d films left are not in the split and take no part, the first: %s",
+            len(unnamed), len(films), unnamed[0],
+        )  # fmt: skip
     chosen: Subsets = {subset: [] for subset in data.SUBSETS}
     for film in films:
         if film.path in subset_of:

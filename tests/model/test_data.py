@@ -1,5 +1,7 @@
 """Manifests and splits: patients and groups stay together, held-out families stay out."""
 
+import logging
+import resource
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import data
-from model.config import LABELS, DataConfig, two_heads
+from model.config import LABELS, Config, DataConfig, two_heads
 from model.data import Film
+from model.run import Run
+from model.sources import write_manifest
+from model.subsets import choose_films
 
 ManifestOf = Callable[[Sequence[dict[str, str]]], Path]
 HELD = DataConfig(held_out_sources=("radiography", "hannover"), calibration_sources=("radiography",))
@@ -139,6 +144,76 @@ def test_a_split_file_with_an_unknown_subset_is_refused(tmp_path: Path) -> None:
         data.read_split(tmp_path / "split.csv")
 
 
+@pytest.mark.parametrize(
+    ("column", "one", "other", "read"),
+    [("subset", "train", "test", data.read_split), ("fold", "0", "1", data.read_folds)],
+)
+def test_a_film_in_two_subsets_or_folds_is_refused(
+    column: str, one: str, other: str, read: Callable[[Path], object], tmp_path: Path
+) -> None:
+    path = tmp_path / "given.csv"
+    path.write_text(f"path,{column}\na.png,{one}\na.png,{one}\nb.png,{one}\na.png,{other}\n")
+
+    with pytest.raises(ValueError, match=rf"given\.csv, line 5: a\.png is in {column} {other} after"):
+        read(path)
+
+
+def test_a_split_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "split.csv").write_text("path,subset\na.png,train\n", encoding="utf-8-sig")
+
+    assert data.read_split(tmp_path / "split.csv") == {"a.png": "train"}
+
+
+@pytest.mark.parametrize("damage", ["cut off", "altered", "no gzip"])
+def test_a_damaged_split_file_is_told_in_words(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "split.csv.gz"
+    data.write_split(path, {f"{n}.png": "train" for n in range(200)})
+    whole = path.read_bytes()
+    altered = whole[:10] + b"\xff" * 20 + whole[30:]
+    path.write_bytes({"cut off": whole[:-20], "altered": altered, "no gzip": b"path,subset\n"}[damage])
+
+    with pytest.raises(ValueError, match=r"split\.csv\.gz: expected a whole gzip file, came a damaged one"):
+        data.read_split(path)
+
+
+def test_films_that_a_given_split_does_not_name_are_counted(
+    families: Path, small_config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    films = data.read_manifest(families, LABELS)
+    split = data.split_films(films, small_config.data, 0)
+    unnamed = sorted(path for path, subset in split.items() if subset == "test")[:5]
+    data.write_split(tmp_path / "given.csv", {p: s for p, s in split.items() if p not in unnamed})
+
+    with caplog.at_level(logging.INFO):
+        choose_films(small_config, Run(families, tmp_path, split=tmp_path / "given.csv"))
+
+    assert f"5 of the {len(films)} films left are not in the split and take no part" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["split.csv", "manifest.csv"])
+def test_a_full_disk_leaves_the_split_or_manifest_that_was_there(name: str, tmp_path: Path) -> None:
+    def write(count: int) -> None:
+        films = [Film(f"{n}.png", "covid") for n in range(count)]
+        if name == "split.csv":
+            data.write_split(tmp_path / name, {film.path: "train" for film in films})
+        else:
+            write_manifest(tmp_path / name, films)
+
+    write(3)
+    before = (tmp_path / name).read_bytes()
+    largest = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A limit on the size of files ends a write in the middle, as a full disk does.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, largest[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write(5000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, largest)
+
+    assert (tmp_path / name).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_an_unknown_label_is_an_error_that_names_it(manifest_of: ManifestOf) -> None:
     path = manifest_of([{"path": "a.png", "label": "covid"}, {"path": "b.png", "label": "influenza"}])
 
@@ -156,6 +231,74 @@ def test_a_manifest_without_labels_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="label"):
         data.read_manifest(tmp_path / "manifest.csv", LABELS)
+
+
+def written(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    (folder / "manifest.csv").write_bytes(text.encode(encoding))
+    return folder / "manifest.csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('path,label,note\na.png,covid,"stray\nb.png,covid,\nc.png,normal,\n', 2),
+        ('path,label,note\na.png,covid,\nb.png,covid,"stray\nc.png,normal,"dense"\n', 3),
+        ('path,label,"note\na.png,covid,\n', 1),
+    ],
+)
+def test_a_stray_quote_is_told_with_its_line_and_swallows_no_film(
+    text: str, line: int, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=rf"manifest\.csv, line {line}: expected CSV"):
+        data.read_manifest(written(tmp_path, text), LABELS)
+
+
+def test_a_manifest_that_is_no_utf_8_is_told_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "path,label,source\na.png,covid,x\nb.png,covid,Köln\n", "latin-1")
+
+    with pytest.raises(ValueError, match=r"manifest\.csv, line 3: expected UTF-8, came the byte 0xf6"):
+        data.read_manifest(path, LABELS)
+
+
+def test_quotes_that_belong_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
+    text = '\ufeffpath,label,licence\r\n"a, b.png",covid,"see ""terms"""\r\n'
+
+    (film,) = data.read_manifest(written(tmp_path, text), LABELS)
+
+    assert (film.path, film.licence) == ("a, b.png", 'see "terms"')
+
+
+def test_two_spellings_of_a_path_are_one_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "path,label\na.png,covid\n./a.png,normal\nx/../b.png,covid\nc.png,covid\n")
+
+    films = data.read_manifest(path, LABELS)
+
+    assert [(film.path, film.ambiguous) for film in films] == [
+        ("a.png", True), ("./a.png", True), ("x/../b.png", False), ("c.png", False),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("view", ["L", "l", "LL", "RL", "lateral", "LATERAL", "Left lateral", "left_lateral"])
+def test_a_lateral_film_is_left_out_however_its_view_is_worded(view: str, tmp_path: Path) -> None:
+    (film,) = data.read_manifest(written(tmp_path, f"path,label,view\na.png,covid,{view}\n"), LABELS)
+
+    assert data.leave_out([film], DataConfig()) == ([], {"view L": 1})
+
+
+@pytest.mark.parametrize("view", ["", "unknown", "PA", "AP", "AP_supine", "PA/LAT", "AP lateral decubitus"])
+def test_a_frontal_view_stays_as_it_is_written(view: str, tmp_path: Path) -> None:
+    (film,) = data.read_manifest(written(tmp_path, f"path,label,view\na.png,covid,{view}\n"), LABELS)
+
+    assert film.view == view
+
+
+def test_an_age_group_that_nobody_knows_is_an_error(tmp_path: Path) -> None:
+    text = "path,label,age_group\na.png,covid,Child\nb.png,covid,adult\nc.png,covid,\n"
+    known = data.read_manifest(written(tmp_path, text), LABELS)
+    assert [film.age_group for film in known] == ["child", "adult", ""]
+
+    with pytest.raises(ValueError, match=r"unknown age group \['paediatric'\], expected one of .*'child'"):
+        data.read_manifest(written(tmp_path, text.replace("adult", "paediatric")), LABELS)
 
 
 def test_children_laterals_unlabelled_and_ambiguous_films_are_left_out_and_counted(

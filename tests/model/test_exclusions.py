@@ -51,6 +51,13 @@ def test_a_table_that_says_too_little_is_refused(
         exclusions.read_exclusions(table(tmp_path / "out.csv", row, columns=columns))
 
 
+def test_a_stray_quote_leaves_no_film_in(tmp_path: Path) -> None:
+    (tmp_path / "out.csv").write_text('path,reason\na.png,"blurred\nb.png,negative\n')
+
+    with pytest.raises(ValueError, match=r"out\.csv, line 2: expected CSV"):
+        exclusions.read_exclusions(tmp_path / "out.csv")
+
+
 def test_a_table_that_is_missing_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = write_phantoms(tmp_path / "films", 6)
     missing = str(tmp_path / "none.csv")

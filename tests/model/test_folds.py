@@ -126,3 +126,18 @@ def test_the_command_writes_folds(families: Path, tmp_path: Path, capsys: pytest
 
     assert set(data.read_folds(tmp_path / "folds.csv").values()) == set(range(7))
     assert "fold 6: 12 films" in capsys.readouterr().out
+
+
+def test_folds_are_not_written_over_their_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text("path,label\n" + "".join(f"{n}.png,covid\n" for n in range(9)))
+    before = path.read_bytes()
+
+    with pytest.raises(SystemExit) as ended:
+        main(["--data", str(path), "--out", str(path)])
+
+    assert ended.value.code == 2
+    assert "is the manifest itself: give another --out" in capsys.readouterr().err
+    assert path.read_bytes() == before

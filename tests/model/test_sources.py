@@ -1,11 +1,13 @@
 """Films come from a folder per label, a tree of DICOM files or a public data set as it is downloaded."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -18,8 +20,8 @@ from dicom_io.errors import NotDicom
 from dicom_io.part10 import MAX_FILE_BYTES
 from dicom_io.pixels import read_pixels
 from model import manifests
-from model.config import LABELS
-from model.manifest import read_manifest
+from model.config import LABELS, DataConfig
+from model.manifest import Film, leave_out, read_manifest
 from model.phantom import LABELS as PHANTOM_LABELS
 from model.phantom import draw, main
 from model.sources import dicom_tree, folder_per_class
@@ -38,11 +40,13 @@ def table(path: Path, *rows: dict[str, str]) -> None:
         writer.writerows(rows)
 
 
-def dicom(path: Path, patient: str, view: str = "") -> Dataset:
+def dicom(path: Path, patient: str, view: str = "", **header: object) -> Dataset:
     film = Dataset()
     film.SOPClassUID, film.SOPInstanceUID = ComputedRadiographyImageStorage, generate_uid()
     film.StudyInstanceUID, film.SeriesInstanceUID = generate_uid(), generate_uid()
     film.PatientID, film.ViewPosition, film.Modality = patient, view, "CR"
+    for keyword, value in header.items():
+        setattr(film, keyword, value)
     film.Rows = film.Columns = 64
     film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
     film.BitsAllocated, film.BitsStored, film.HighBit, film.PixelRepresentation = 16, 12, 11, 0
@@ -68,6 +72,53 @@ def test_a_folder_per_label_is_read_whatever_its_case(tmp_path: Path) -> None:
         ("normal/without-ending", "normal"),
     ]
     assert load_film(tmp_path / films[2].path).shape == (64, 64)
+    assert films[0] == Film("COVID/deep/b.png", "covid")
+
+
+def view_code(value: str) -> list[Dataset]:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "SCT", "view"
+    return [code]
+
+
+@pytest.mark.parametrize(
+    ("header", "view", "age"),
+    [
+        ({}, "unknown", "unknown"),
+        ({"ViewPosition": "AP", "PatientAge": "018Y"}, "AP", "adult"),
+        ({"ViewPosition": "LL", "PatientAge": "017Y"}, "L", "child"),
+        ({"ViewPosition": "lateral", "PatientAge": "011M"}, "L", "child"),
+        ({"ViewPosition": "LEFT_LATERAL", "PatientAge": "003W"}, "L", "child"),
+        ({"ViewCodeSequence": view_code("399067008"), "PatientAge": "020D"}, "L", "child"),
+        ({"ViewCodeSequence": view_code("399348003"), "PatientAge": "62"}, "unknown", "adult"),
+        ({"PatientOrientation": ["A", "F"], "PatientAge": "old"}, "L", "unknown"),
+        ({"PatientOrientation": ["L", "F"], "PatientBirthDate": "20100101", "StudyDate": "20200101"},
+         "unknown", "child"),
+    ],
+)  # fmt: skip
+def test_a_dicom_film_takes_patient_view_and_age_from_its_header(
+    header: dict[str, object], view: str, age: str, tmp_path: Path
+) -> None:
+    dicom(tmp_path / "covid" / "a.dcm", "p1", **header)
+    table(tmp_path / "labels.csv", {"path": "covid/a.dcm", "label": "covid"})
+
+    with disable_value_validation():
+        (by_folder,) = folder_per_class(tmp_path, LABELS)
+        (by_table,) = dicom_tree(tmp_path, tmp_path / "labels.csv", LABELS)
+
+    assert by_folder == by_table == Film("covid/a.dcm", "covid", "p1", view=view, age_group=age)
+
+
+def test_what_a_dicom_film_is_left_out_by_survives_the_manifest(tmp_path: Path) -> None:
+    dicom(tmp_path / "covid" / "frontal.dcm", "p1", "PA", PatientAge="060Y")
+    dicom(tmp_path / "covid" / "lateral.dcm", "p1", "RL", PatientAge="060Y")
+    dicom(tmp_path / "normal" / "child.dcm", "p2", "PA", PatientAge="006Y")
+
+    assert manifests.main(["folders", str(tmp_path)]) == 0
+
+    kept, reasons = leave_out(read_manifest(tmp_path / "manifest.csv", LABELS), DataConfig())
+    assert [(film.path, film.patient_id) for film in kept] == [("covid/frontal.dcm", "p1")]
+    assert reasons == {"view L": 1, "age group child": 1}
 
 
 def test_a_folder_named_after_no_label_is_an_error(tmp_path: Path) -> None:
@@ -129,6 +180,31 @@ def test_a_table_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
         dicom_tree(tmp_path, tmp_path / "labels.csv", LABELS)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("patient_id,label\np1,covid\n,normal\n", r"labels\.csv, line 3: the label normal has no patient_id"),
+        ("patient_id,label\np1\n", r"labels\.csv, line 2: expected 2 values, .* came fewer"),
+        ("label,patient_id\ncovid\n", r"labels\.csv, line 2: expected 2 values, .* came fewer"),
+        ('patient_id,label,note\np1,covid,"x\np2,covid,\n', r"labels\.csv, line 2: expected CSV"),
+    ],
+)
+def test_a_row_that_labels_nothing_certain_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    dicom(tmp_path / "a.dcm", "")
+    (tmp_path / "labels.csv").write_text(text)
+
+    with pytest.raises(ValueError, match=message):
+        dicom_tree(tmp_path, tmp_path / "labels.csv", LABELS)
+
+
+def test_a_row_of_a_table_that_is_all_empty_is_passed_over(tmp_path: Path) -> None:
+    dicom(tmp_path / "a.dcm", "p1")
+    dicom(tmp_path / "b.dcm", "")
+    (tmp_path / "labels.csv").write_text("patient_id,label\np1,covid\n,\n")
+
+    assert [film.path for film in dicom_tree(tmp_path, tmp_path / "labels.csv", LABELS)] == ["a.dcm"]
+
+
 def test_a_table_without_a_key_is_refused(tmp_path: Path) -> None:
     table(tmp_path / "labels.csv", {"name": "x", "label": "covid"})
 
@@ -166,6 +242,48 @@ def test_films_of_ones_own_get_the_source_that_is_named(tmp_path: Path) -> None:
 
     (film,) = read_manifest(tmp_path / "manifest.csv", LABELS)
     assert (film.source, film.patient_id) == ("ours", "p1")
+
+
+def ends_in_words(capsys: pytest.CaptureFixture[str], command: Callable[..., int], *words: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        command(list(words))
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--out"]])
+def test_a_table_of_labels_is_not_written_over(
+    more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dicom(tmp_path / "a.dcm", "p1")
+    labels = tmp_path / "manifest.csv"
+    table(labels, {"path": "a.dcm", "label": "covid", "read_by": "two readers"})
+    before = labels.read_bytes()
+    out = [word for option in more for word in (option, str(labels))]
+
+    said = ends_in_words(capsys, manifests.main, "dicom", str(tmp_path), "--labels", str(labels), *out)
+
+    assert "manifest.csv is the table of labels itself: name another file by --out" in said
+    assert labels.read_bytes() == before
+
+
+def test_a_manifest_made_by_hand_is_written_over_only_where_it_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tmp_path / "covid" / "a.png")
+    out = tmp_path / "manifest.csv"
+    out.write_text("path,label,patient_id\ncovid/a.png,covid,p1\n")
+    before = out.read_bytes()
+
+    said = ends_in_words(capsys, manifests.main, "folders", str(tmp_path))
+
+    assert "manifest.csv is there already" in said
+    assert "name where to write by --out" in said
+    assert out.read_bytes() == before
+    assert manifests.main(["folders", str(tmp_path), "--out", str(out)]) == 0
+    assert out.read_bytes() != before
+    # What the command itself wrote may be written again.
+    assert manifests.main(["folders", str(tmp_path)]) == 0
 
 
 # Public data sets, each laid out as it is downloaded
@@ -305,3 +423,18 @@ def test_the_command_draws_films_of_every_class_with_patients(tmp_path: Path) ->
     ] * 2 + ["pneumonia"] * 2 + ["normal"] * 2
     assert len({film.patient_id for film in films}) == 6
     assert load_film(tmp_path / films[0].path).shape == (256, 256)
+    assert main(["--out", str(tmp_path), "--films", "12"]) == 0
+
+
+@pytest.mark.parametrize("there", ["manifest.csv", "covid/00001.png"])
+def test_phantoms_are_not_drawn_over_what_is_there(
+    there: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    (tmp_path / there).write_text("path,label\nmine.png,covid\n")
+
+    said = ends_in_words(capsys, main, "--out", str(tmp_path), "--films", "12")
+
+    assert f"{there} is there already" in said
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / there]
+    assert (tmp_path / there).read_text() == "path,label\nmine.png,covid\n"
