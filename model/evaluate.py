@@ -18,7 +18,8 @@ from model.curves import curves_of
 from model.evaluation_files import print_figures, write_files
 from model.evaluation_sets import evaluation_sets, units_of
 from model.fold_files import print_folds, write_fold_summary
-from model.folds import SPLIT, SUBSETS, read_split
+from model.folds import SUBSETS, read_split
+from model.known_films import LEARNED, paths_in, split_in
 from model.manifest import EXPECTED, Film, leave_out, manifest_sha256, read_manifest
 from model.metrics import Units
 from model.plots import NOTE
@@ -28,8 +29,6 @@ from model.set_report import Evaluated, flat_figures, report_classes, report_hea
 
 log = logging.getLogger(__name__)
 
-LEARNED = ("train", "validation", "calibration")
-"""Subsets whose films made a model what it is: figures on them are too good."""
 KNOWN = "film that trained, validated or calibrated the model"
 """Why such a film is left out."""
 SCORE_KNOWN = "model.evaluate --score-training-films"
@@ -53,7 +52,7 @@ class Request:
     audit: Path | None = None
     """``audit.json`` of `model.audit` for the same weights; its figures and section join the report."""
     known: Path | None = None
-    """The model's own split: films that it names in `LEARNED` are left out, unless another subset than
+    """The model's own split: films that it names in `known_films.LEARNED` are left out, unless another subset than
     ``test`` is asked for; None knows of none."""
     score_known: bool = False
     """Whether those films are scored all the same."""
@@ -61,8 +60,7 @@ class Request:
     @cached_property
     def learned_paths(self) -> frozenset[str]:
         """Return the paths of the films that made the model what it is."""
-        subset_of = read_split(self.known) if self.known is not None else {}
-        return frozenset(path for path, subset in subset_of.items() if subset in LEARNED)
+        return paths_in(self.known, LEARNED)
 
     @property
     def spares(self) -> bool:
@@ -233,8 +231,8 @@ def describe(model: Model, request: Request, left_out: dict[str, int]) -> dict[s
 def own_split(model: Model, folder: Path, manifest: Path) -> Path | None:
     """Return the split that the model was made with, if it was made with this manifest."""
     own = model.provenance.get("data_sha256")
-    is_own = manifest.is_file() and manifest_sha256(manifest) == own and (folder / SPLIT).is_file()
-    return folder / SPLIT if is_own else None
+    is_own = manifest.is_file() and manifest_sha256(manifest) == own
+    return split_in(folder) if is_own else None
 
 
 def request_of(model: Model, folder: Path, manifest: Path, split: Path | None) -> Request:
@@ -243,8 +241,7 @@ def request_of(model: Model, folder: Path, manifest: Path, split: Path | None) -
     Without a split the model keeps to its own on the manifest that it was trained on (`own_split`).
     """
     # What the model knows is in its folder, whatever split is given.
-    known = folder / SPLIT if (folder / SPLIT).is_file() else None
-    return Request(manifest, split or own_split(model, folder, manifest), known=known)
+    return Request(manifest, split or own_split(model, folder, manifest), known=split_in(folder))
 
 
 def make_parser() -> argparse.ArgumentParser:
