@@ -23,7 +23,7 @@ from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.folds import SPLIT
 from model.networks import entry, known
 from model.recorder import STATE
-from model.resuming import check_resume
+from model.resuming import check_resume, check_unused
 from model.run import Run
 from model.sources import dicom_tree, folder_per_class, write_manifest
 from model.subsets import choose_films
@@ -146,12 +146,20 @@ def workplace(options: argparse.Namespace) -> Iterator[Path]:
 
 
 def prepare(options: argparse.Namespace, out: Path, arguments: Sequence[str]) -> tuple[Config, Run]:
-    """Return the config and the run that the options name; films in folders get a manifest in `out`."""
+    """Return the config and the run that the options name; films in folders get a manifest in `out`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If options or films make no sense, or `out` holds a run that is not to be resumed.
+    """
     config = configure(options)
     run = Run(
         options.data, out, options.split, options.resume, told(options, arguments), options.folds,
         options.fold, options.stop_after, options.init, options.mlflow,
     )  # fmt: skip
+    # Before the manifest of a folder, or a split, is written into a run that is not to be touched.
+    check_unused(run)
     if run.manifest.is_dir():
         run = replace(run, manifest=manifest_of_folder(run, options.labels, config))
     return config, run
@@ -240,7 +248,7 @@ def carry_out(options: argparse.Namespace, config: Config, run: Run) -> int:
     folder = train(config, run)
     if idist.get_rank() != 0:
         return 0
-    if not folder.exists():
+    if folder is None:
         log.info("stopped after epoch %s; --resume goes on", run.stop_after)
         return 0
     report = run.out / "report" if options.dry_run else options.report
