@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from model.checkpoint import RELEASE, load_model
 from model.command_edge import one_line_errors
+from model.film_reading import read_film
 from model.manifest import EXPECTED
 from model.maps import GRADCAM, METHODS
 from model.maps.explainer import Explainer
 from model.overlay import Scale, picture
-from model.transforms import load_film
 
 
 def scale_of(explainer: Explainer, options: argparse.Namespace) -> Callable[[NDArray[np.float32]], Scale]:
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scale = scale_of(explainer, options)
         options.out.mkdir(parents=True, exist_ok=True)
         for number, path in enumerate(options.films, 1):
-            image_HW = load_film(path)
+            image_HW = read_film(path.parent, path.name)
             said, map_HW = explainer.judge(image_HW), explainer(image_HW)
             # Films of different folders may share a name.
             target = options.out / f"{number:03d}-{path.stem}-{options.map}.png"
