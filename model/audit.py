@@ -13,7 +13,7 @@ from model import processor
 from model.audit_html import write_audit_page
 from model.bootstrap import Figure, to_json
 from model.checkpoint import RELEASE, Model, load_model
-from model.command_edge import one_line_errors
+from model.command_edge import count, one_line_errors
 from model.evaluate import Request, choose, request_of, scored_by
 from model.evaluation_sets import REST, units_of
 from model.fold_files import summarise
@@ -176,7 +176,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="folders that model.evaluate wrote for the model of each family held out",
     )  # fmt: skip
     add("--seed", type=int, default=0, help="seed of the choice of films (0)")
-    add("--threads", type=int, help="threads of PyTorch")
+    add("--threads", type=count, help="threads of PyTorch")
     return parser
 
 

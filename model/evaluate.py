@@ -12,7 +12,7 @@ from typing import Any
 from model import answers, compare, probability, processor
 from model.audit_file import read_audit
 from model.checkpoint import RELEASE, Model, load_model
-from model.command_edge import one_line_errors
+from model.command_edge import count, one_line_errors
 from model.config import config_sha256
 from model.curves import curves_of
 from model.evaluation_files import print_figures, write_files
@@ -270,7 +270,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--audit", type=Path, metavar="JSON", help="audit.json of model.audit, to join the report")
     add("--prevalence", type=float, help="share of COVID-19 to assume instead of the model's own")
     add("--no-gallery", action="store_true", help="show no film in the report")
-    add("--threads", type=int, help="threads of PyTorch")
+    add("--threads", type=count, help="threads of PyTorch")
     return parser
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from model import plots, processor
 from model.bootstrap import Figure, to_json
 from model.checkpoint import RELEASE, Model, load_model
-from model.command_edge import one_line_errors
+from model.command_edge import count, one_line_errors
 from model.evaluate import Request, choose, request_of, scored_by
 from model.manifest import EXPECTED, Film
 from model.maps import METHODS
@@ -155,7 +155,7 @@ def make_parser() -> argparse.ArgumentParser:
         help=f"of these, films for the check by random weights ({RANDOM_FILMS})",
     )  # fmt: skip
     add("--seed", type=int, default=0, help="seed of the sample and of the random weights (0)")
-    add("--threads", type=int, help="threads of PyTorch")
+    add("--threads", type=count, help="threads of PyTorch")
     return parser
 
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from model.checkpoint import BadModel, write_whole
-from model.command_edge import one_line_errors
+from model.command_edge import count, one_line_errors
 from model.config import values_sha256
 
 Float64 = NDArray[np.float64]
@@ -231,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--out", type=Path, metavar="DIR", help="folder for the gate; the model's folder by default")
     add("--cache", type=Path, metavar="FILE", help="keeps what the network says of the films (.npz)")
     add("--seed", type=int, default=0, help="seed of the draws (0)")
-    add("--threads", type=int, metavar="N", help="threads of PyTorch")
+    add("--threads", type=count, metavar="N", help="threads of PyTorch")
     options = parser.parse_args(arguments)
     with one_line_errors(parser):
         # The extra of training; serving does without.

@@ -16,7 +16,7 @@ import ignite.distributed as idist
 import torch
 
 from model import checks, data, processor
-from model.command_edge import one_line_errors
+from model.command_edge import count, one_line_errors
 from model.config import PRECISIONS, PRESETS, Config, load_config
 from model.contact_sheet import contact_sheet
 from model.exclusions import EXCLUDE_HELP, read_exclusions
@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--input-px", type=int, help="side of the network's input")
     how.add_argument("--film-px", type=int, help="side that every film is first reduced to")
     how.add_argument("--precision", choices=PRECISIONS, help="float32, bf16, or bf16 where it is fast")
-    how.add_argument("--threads", type=int, help="threads of PyTorch")
+    how.add_argument("--threads", type=count, help="threads of PyTorch")
     out = made.add_argument_group("results")
     out.add_argument("--out", type=Path, metavar="DIR", help="folder for checkpoints, logs, the model")
     out.add_argument("--resume", action="store_true", help="go on after the last whole epoch in --out")
