@@ -52,8 +52,8 @@ class Request:
     audit: Path | None = None
     """``audit.json`` of `model.audit` for the same weights; its figures and section join the report."""
     known: Path | None = None
-    """The model's own split: films that it names in `known_films.LEARNED` are left out, unless another subset than
-    ``test`` is asked for; None knows of none."""
+    """The model's own split: films that it names in `known_films.LEARNED` are left out, unless another subset
+    than ``test`` is asked for; None knows of none."""
     score_known: bool = False
     """Whether those films are scored all the same."""
 
@@ -260,7 +260,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--split", type=Path, metavar="FILE",
         help="split file (path,subset); on the manifest it was trained on, a model keeps to its own",
     )  # fmt: skip
-    add("--subset", choices=SUBSETS, default="test", help="subset of the split (test)")
+    add("--subset", choices=SUBSETS, help="subset of the split (test)")
     add(
         "--score-training-films", action="store_true",
         help="score films that trained, validated or calibrated the model too: their figures are too good",
@@ -291,11 +291,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             model = dataclasses.replace(model, calibration=moved)
         request = dataclasses.replace(
             request_of(model, options.model, options.data, options.split),
-            subset=options.subset, against=options.against, gallery=not options.no_gallery,
+            subset=options.subset or "test", against=options.against, gallery=not options.no_gallery,
             audit=options.audit, score_known=options.score_training_films,
         )  # fmt: skip
+        if request.split is None and options.subset is not None:
+            raise ValueError(
+                f"--subset {options.subset} needs --split FILE: the model was not trained on "
+                f"{options.data.name} as it is, so that no split of its own says what each film is"
+            )
         if request.split is not None and not options.split:
-            log.info("the model was trained on this manifest: only its %s films are scored", options.subset)
+            log.info("the model was trained on this manifest: only its %s films are scored", request.subset)
         report = evaluate(model, request, options.out)
     print_figures(report)
     print(f"report: {options.out / 'report.html'}")

@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     films.add_argument("--labels", type=Path, metavar="FILE", help="labels of the DICOM files below --data")
     films.add_argument("--split", type=Path, metavar="FILE", help="split file to keep to (path,subset)")
     films.add_argument("--folds", type=Path, metavar="FILE", help="fold file (path,fold) by model.folds")
-    films.add_argument("--fold", type=int, default=0, metavar="I", help="fold that is tested (0)")
+    films.add_argument("--fold", type=int, metavar="I", help="fold of --folds that is tested (0)")
     films.add_argument("--exclude", type=Path, metavar="FILE", help=EXCLUDE_HELP)
     films.add_argument("--no-check", action="store_true", help="do not look at every film first")
     films.add_argument(
@@ -110,6 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.exit(2, WITHOUT_DATA)
     if options.out is None and not (options.dry_run or options.contact_sheet):
         given.error("--out is needed: the folder for checkpoints, logs and the model")
+    if options.fold is not None and options.folds is None:
+        given.error("--fold is a fold of --folds FILE, which was not given")
+    if options.folds is not None and options.split is not None:
+        given.error("give one of --folds and --split: both say which films are tested")
     processor.prepare(options.threads)
     with one_line_errors(given, if_interrupted="--resume goes on after the last whole epoch"):
         if options.network_file:
@@ -156,7 +160,7 @@ def prepare(options: argparse.Namespace, out: Path, arguments: Sequence[str]) ->
     config = configure(options)
     run = Run(
         options.data, out, options.split, options.resume, told(options, arguments), options.folds,
-        options.fold, options.stop_after, options.init, options.mlflow,
+        options.fold or 0, options.stop_after, options.init, options.mlflow,
     )  # fmt: skip
     # Before the manifest of a folder, or a split, is written into a run that is not to be touched.
     check_unused(run)
@@ -172,9 +176,15 @@ def told(options: argparse.Namespace, arguments: Sequence[str]) -> str:
     if options.mlflow:
         names[options.mlflow] = "URI"
 
+    def named(value: str) -> str:
+        # A path may be written in many ways: ./films, films/.
+        return names.get(value) or names.get(str(Path(value)) if value else "", value)
+
     def plain(argument: str) -> str:
         option, equals, value = argument.partition("=")
-        return f"{option}={names[value]}" if equals and value in names else names.get(argument, argument)
+        if equals and option.startswith("--"):
+            return f"{option}={named(value)}"
+        return named(argument)
 
     return shlex.join(["python", "-m", "model.train", *map(plain, arguments)])
 
