@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model import conformal, processor
+from model import conformal, own_network, processor
 from model.answers import covid_log_odds
 from model.checkpoint import RELEASE, Calibration, Model, load_model, save_model
 from model.command_edge import one_line_errors
@@ -253,9 +253,10 @@ def films_to_calibrate(model: Model, folder: Path, manifest: Path, split: Path |
 
 def _of_calibration(films: Sequence[Film], split: Path) -> list[Film]:
     subset_of = read_split(split)
-    if "calibration" not in subset_of.values():
+    subsets = sorted(set(subset_of.values()))
+    if "calibration" not in subsets:
         raise ValueError(
-            f"{split.name}: expected films of the subset calibration, came {sorted(set(subset_of.values()))}. "
+            f"{split.name}: expected films of the subset calibration, came {subsets}. "
             "A run without held-out calibration sources has none: give another split, or films of their own"
         )
     chosen = [film for film in films if subset_of.get(film.path) == "calibration"]
@@ -316,6 +317,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--model", type=Path, default=RELEASE, metavar="DIR", help="model folder; the shipped one by default")
+    add("--network-file", **own_network.OPTION)
     add("--data", type=Path, required=True, metavar="MANIFEST", help=EXPECTED)
     add(
         "--split",
@@ -334,6 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     processor.prepare()
     with one_line_errors(parser):
+        own_network.enter(options.network_file)
         if options.out.exists():
             raise ValueError(f"{options.out} is there already: name a new folder")
         model = load_model(options.model)

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from model import answers, compare, probability, processor
+from model import answers, compare, own_network, probability, processor
 from model.audit_file import read_audit
 from model.checkpoint import RELEASE, Model, load_model
 from model.command_edge import count, one_line_errors
@@ -249,6 +249,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__)
     add = parser.add_argument
     add("--model", type=Path, default=RELEASE, metavar="DIR", help="model folder; the shipped one by default")
+    add("--network-file", **own_network.OPTION)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--data", type=Path, metavar="MANIFEST", help=EXPECTED)
     what.add_argument(
@@ -281,6 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     processor.prepare(options.threads)
     with one_line_errors(parser):
+        own_network.enter(options.network_file)
         if options.folds:
             print_folds(write_fold_summary(options.folds, options.out))
             print(f"report: {options.out / 'report.html'}")

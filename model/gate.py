@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from model import own_network
 from model.checkpoint import BadModel, write_whole
 from model.command_edge import count, one_line_errors
 from model.config import values_sha256
@@ -225,6 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("--model", type=Path, required=True, metavar="DIR", help="model folder whose network it belongs to")
+    add("--network-file", **own_network.OPTION)
     add("--data", type=Path, required=True, metavar="MANIFEST", help="films: adults, children, laterals")
     add("--gate", type=Path, required=True, metavar="DIR", help="pictures to refuse: a folder per kind; "
         "kinds that begin with chest_child are children's chests, the others no chests")  # fmt: skip
@@ -234,6 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--threads", type=count, metavar="N", help="threads of PyTorch")
     options = parser.parse_args(arguments)
     with one_line_errors(parser):
+        own_network.enter(options.network_file)
         # The extra of training; serving does without.
         from model.gate_report import fit_and_report
 

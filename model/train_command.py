@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import runpy
 import shlex
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from pathlib import Path
 import ignite.distributed as idist
 import torch
 
-from model import checks, data, processor
+from model import checks, data, own_network, processor
 from model.command_edge import count, one_line_errors
 from model.config import PRECISIONS, PRESETS, Config, load_config
 from model.contact_sheet import contact_sheet
@@ -78,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     what.add_argument("--classes", choices=tuple(CLASSES), help="COVID-19 or not, or three classes")
     what.add_argument("--network", metavar="NAME", help=f"one of {', '.join(known())}, or one's own")
-    what.add_argument("--network-file", type=Path, metavar="FILE", help="Python file of one's own network")
+    what.add_argument("--network-file", **own_network.OPTION)
     what.add_argument("--init", type=Path, metavar="DIR", help="model folder whose backbone is the start")
     how = made.add_argument_group("training")
     how.add_argument("--epochs", type=int, help="most epochs")
@@ -116,8 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.error("give one of --folds and --split: both say which films are tested")
     processor.prepare(options.threads)
     with one_line_errors(given, if_interrupted="--resume goes on after the last whole epoch"):
-        if options.network_file:
-            runpy.run_path(str(options.network_file))
+        own_network.enter(options.network_file)
         with processes(), workplace(options) as out:
             config, run = prepare(options, out, sys.argv[1:] if arguments is None else arguments)
             return carry_out(options, config, run)

@@ -191,6 +191,15 @@ def test_a_network_of_ones_own_trains_from_its_file(phantoms: Path, tmp_path: Pa
     assert main(["--data", str(phantoms), "--out", str(tmp_path / "run"), *SMALL, *own]) == 0
 
     assert load_model(tmp_path / "run" / "model").config.network.name == "my-net"
+    # A process of its own, in which the network was not trained.
+    command = [sys.executable, "-m", "model.evaluate", "--model", str(tmp_path / "run" / "model")]
+    command += ["--data", str(phantoms), "--out", str(tmp_path / "report"), "--no-gallery"]
+    without = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert without.returncode == 2
+    assert "--network-file FILE" in without.stderr
+    ran = subprocess.run([*command, *own[:2]], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "report" / "report.html").is_file()
 
 
 def test_two_processes_train_one_model(families: Path, tiny_config: Config, tmp_path: Path) -> None:
