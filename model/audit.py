@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from model import processor
+from model import own_network, processor
 from model.audit_html import write_audit_page
 from model.bootstrap import Figure, to_json
 from model.checkpoint import RELEASE, Model, load_model
-from model.command_edge import one_line_errors
+from model.command_edge import count, one_line_errors
 from model.evaluate import Request, choose, request_of, scored_by
 from model.evaluation_sets import REST, units_of
 from model.fold_files import summarise
@@ -163,6 +163,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m model.audit", description=__doc__)
     add = parser.add_argument
     add("--model", type=Path, default=RELEASE, metavar="DIR", help="model folder; the shipped one by default")
+    add("--network-file", **own_network.OPTION)
     add("--data", type=Path, required=True, metavar="MANIFEST", help=EXPECTED)
     add(
         "--split", type=Path, metavar="FILE",
@@ -176,7 +177,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="folders that model.evaluate wrote for the model of each family held out",
     )  # fmt: skip
     add("--seed", type=int, default=0, help="seed of the choice of films (0)")
-    add("--threads", type=int, help="threads of PyTorch")
+    add("--threads", type=count, help="threads of PyTorch")
     return parser
 
 
@@ -187,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     processor.prepare(options.threads)
     with one_line_errors(parser):
+        own_network.enter(options.network_file)
         model = load_model(options.model)
         request = request_of(model, options.model, options.data, options.split)
         material = material_of(model, request, options.films, options.seed)

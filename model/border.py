@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from model import processor
 from model.bootstrap import Figure, to_json
-from model.command_edge import one_line_errors
+from model.command_edge import count, one_line_errors
 from model.evaluation_sets import units_of
 from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.fold_figures import Fold, FoldSummary, summarise_folds
@@ -198,7 +198,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="all of darkcovidnet's by default",
     )  # fmt: skip
     add("--exclude", type=Path, metavar="FILE", help=EXCLUDE_HELP)
-    add("--threads", type=int, help="threads of PyTorch")
+    add("--threads", type=count, help="threads of PyTorch")
     return parser
 
 

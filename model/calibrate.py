@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model import conformal, processor
+from model import conformal, own_network, processor
 from model.answers import covid_log_odds
 from model.checkpoint import RELEASE, Calibration, Model, load_model, save_model
 from model.command_edge import one_line_errors
 from model.config import Config, DecisionConfig
-from model.folds import SPLIT, group_units, read_split
+from model.folds import SPLIT, group_units, read_split, write_split
 from model.gate import GATE, GATE_WEIGHTS
+from model.known_films import TRAINED, paths_in, split_in
 from model.manifest import EXPECTED, Film, leave_out, manifest_sha256, read_manifest
 from model.network import FilmNetwork
 from model.probability import Float64, calibrated, log_odds, mapped_log_odds
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 MIN_SLOPE = 1e-3
 """A slope of 0 or below would turn the heads' order round; such a model has learned nothing."""
-KEPT = (GATE, GATE_WEIGHTS, SPLIT)
+KEPT = (GATE, GATE_WEIGHTS)
 """What a model that is calibrated anew keeps of the folder that it came from."""
 FOLDS = 5
 """Folds in which Platt's map and the beta map are compared."""
@@ -207,13 +208,15 @@ def _scored(network: FilmNetwork, config: Config, folder: Path, films: Sequence[
     return CalibrationFilms(odds_N, is_covid_N, scores.cam_top_N, group_units(films))
 
 
-def recalibrate(model: Model, manifest: Path, split: Path | None = None) -> Model:
-    """Return a model with the calibration of other films; its network stays as it is.
+def films_to_calibrate(model: Model, folder: Path, manifest: Path, split: Path | None = None) -> list[Film]:
+    """Return the films of a manifest that may calibrate a model anew.
 
     Parameters
     ----------
     model
         The model.
+    folder
+        Its folder; films that the split file in it names as trained or validated are left out.
     manifest
         Films that the network did not train on.
     split
@@ -222,15 +225,63 @@ def recalibrate(model: Model, manifest: Path, split: Path | None = None) -> Mode
     Raises
     ------
     ValueError
-        If the network was trained on the manifest and no split is given, or a class is missing.
+        If the network was trained on the manifest and no split is given, the split has no such subset, or no
+        film is left.
     """
     trained_on_it = model.provenance.get("data_sha256") == manifest_sha256(manifest)
     if trained_on_it and split is None:
         raise ValueError(f"{manifest.name} trained this model: name other films, or a split that spares some")
-    films, _ = leave_out(read_manifest(manifest, model.config.data.labels), model.config.data)
+    films, reasons = leave_out(read_manifest(manifest, model.config.data.labels), model.config.data)
     if split is not None:
-        subset_of = read_split(split)
-        films = [film for film in films if subset_of.get(film.path) == "calibration"]
+        films = _of_calibration(films, split)
+    trained = paths_in(split_in(folder), TRAINED)
+    spared = [film for film in films if film.path not in trained]
+    known = len(films) - len(spared)
+    if known:
+        log.warning(
+            "%d films of %s are left out: by their paths they trained or validated the model. If they are "
+            "others of the same names, rename them", known, manifest.name,
+        )  # fmt: skip
+    if not spared:
+        raise ValueError(
+            f"no film is left to calibrate on in {manifest.name}: {known} trained or validated the model by "
+            f"their paths, the configuration leaves out {dict(reasons) or 'none'}. Give films that the model "
+            "does not know"
+        )
+    return spared
+
+
+def _of_calibration(films: Sequence[Film], split: Path) -> list[Film]:
+    subset_of = read_split(split)
+    subsets = sorted(set(subset_of.values()))
+    if "calibration" not in subsets:
+        raise ValueError(
+            f"{split.name}: expected films of the subset calibration, came {subsets}. "
+            "A run without held-out calibration sources has none: give another split, or films of their own"
+        )
+    chosen = [film for film in films if subset_of.get(film.path) == "calibration"]
+    if not chosen:
+        raise ValueError(f"{split.name}: none of its calibration films is in the manifest")
+    return chosen
+
+
+def recalibrate(model: Model, manifest: Path, films: Sequence[Film]) -> Model:
+    """Return a model with the calibration of other films; its network stays as it is.
+
+    Parameters
+    ----------
+    model
+        The model.
+    manifest
+        The manifest of the films.
+    films
+        What `films_to_calibrate` chose of it.
+
+    Raises
+    ------
+    ValueError
+        If a class is missing.
+    """
     scored = _scored(model.network, model.config, manifest.parent, films)
     fitted = fit_calibration(scored, model.config.decision, f"films of {manifest.name}")
     told = {
@@ -242,6 +293,21 @@ def recalibrate(model: Model, manifest: Path, split: Path | None = None) -> Mode
     return dataclasses.replace(model, calibration=fitted, provenance=provenance)
 
 
+def write_calibrated(out: Path, made: Model, folder: Path, films: Sequence[Film]) -> None:
+    """Write the new model, with what it keeps of the old one's folder.
+
+    Its split is the old one with the films that calibrated now as ``calibration``, so that an evaluation
+    leaves them out. Those that calibrated before stay in it: the wish to calibrate anew may come of them.
+    """
+    save_model(out, made)
+    for name in KEPT:
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, out / name)
+    old = split_in(folder)
+    used = {film.path: "calibration" for film in films}
+    write_split(out / SPLIT, (read_split(old) if old is not None else {}) | used)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     parser = argparse.ArgumentParser(
@@ -251,6 +317,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--model", type=Path, default=RELEASE, metavar="DIR", help="model folder; the shipped one by default")
+    add("--network-file", **own_network.OPTION)
     add("--data", type=Path, required=True, metavar="MANIFEST", help=EXPECTED)
     add(
         "--split",
@@ -269,13 +336,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     processor.prepare()
     with one_line_errors(parser):
+        own_network.enter(options.network_file)
         if options.out.exists():
             raise ValueError(f"{options.out} is there already: name a new folder")
-        made = recalibrate(load_model(options.model), options.data, options.split)
-        save_model(options.out, made)
-        for name in KEPT:
-            if (options.model / name).exists():
-                shutil.copyfile(options.model / name, options.out / name)
+        model = load_model(options.model)
+        films = films_to_calibrate(model, options.model, options.data, options.split)
+        made = recalibrate(model, options.data, films)
+        write_calibrated(options.out, made, options.model, films)
     fitted = made.calibration
     print(fitted.method)
     band = f"{fitted.band_low:.3f} to {fitted.band_high:.3f}"

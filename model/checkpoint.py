@@ -4,7 +4,9 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
 RELEASE = Path(__file__).parent / "release"
 """The model that is shipped with the package."""
+OPTIONAL = ("slope_rest", "alpha_covid", "alpha_rest")
+"""Numbers of a calibration that may be missing."""
 
 
 class BadModel(ValueError):
@@ -58,6 +62,34 @@ class Calibration:
     """Share of COVID-19 films that the band lets be called negative; None in models older than this field."""
     alpha_rest: float | None = None
     """Share of the other films that the band lets be called positive."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers by which no decision could be meant.
+
+        Raises
+        ------
+        ValueError
+            Naming the number, what it should be, and what came.
+        """
+        for name in ("slope", "slope_rest", "cam_scale"):
+            self._check(name, "above 0", lambda value: value > 0)
+        self._check("intercept", "a finite number", lambda value: True)
+        for name in ("threshold", "band_low", "band_high", "alpha_covid", "alpha_rest"):
+            self._check(name, "from 0 to 1", lambda value: 0 <= value <= 1)
+        for name in ("prevalence_training", "prevalence_assumed"):
+            self._check(name, "between 0 and 1", lambda value: 0 < value < 1)
+        if self.band_low > self.band_high:
+            came = f"{self.band_low} and {self.band_high}"
+            raise ValueError(f"calibration: band_low should not be above band_high, came {came}")
+
+    def _check(self, name: str, words: str, holds: Callable[[float], bool]) -> None:
+        value = getattr(self, name)
+        if value is None and name in OPTIONAL:
+            return
+        # Values of a file may be anything; of NaN every comparison is false, and every film left open.
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not (number and holds(value)):
+            raise ValueError(f"calibration: {name} should be {words}, came {value!r}")
 
 
 @dataclass(frozen=True)
@@ -126,7 +158,8 @@ def load_model(folder: Path) -> Model:
     Raises
     ------
     BadModel
-        If a file is missing, the format is unknown, a hash differs, or a value makes no sense.
+        If a file is missing, the format is unknown, a hash differs, a value makes no sense, or the network
+        is none that was entered.
     """
     path = folder / CONFIG
     try:
@@ -139,9 +172,13 @@ def load_model(folder: Path) -> Model:
         if values["config_sha256"] != values_sha256(values["config"]):
             raise BadModel(f"{path}: the configuration does not match its hash: it was altered")
         expected = str(values["weights_sha256"])
+        network = build_network(config)
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise BadModel(f"{folder}: expected a model folder with {CONFIG} and {WEIGHTS}: {error!r}") from error
-    network = build_network(config)
+    except BadModel:
+        raise
+    except ValueError as error:
+        raise BadModel(f"{path}: {error}") from error
     load_weights(folder / WEIGHTS, network, expected)
     provenance = values.get("provenance", {})
     return Model(config, calibration, network.eval(), expected, provenance, values["config_sha256"])

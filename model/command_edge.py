@@ -1,4 +1,4 @@
-"""Where a command of this package ends on a mistake of its user: one line on stderr, no traceback."""
+"""What commands of this package share at their edge: options, and the end on a mistake in one line."""
 
 import argparse
 from collections.abc import Iterator
@@ -34,3 +34,20 @@ def one_line_errors(parser: argparse.ArgumentParser, if_interrupted: str | None 
         if if_interrupted is None:
             raise
         parser.exit(130, f"{parser.prog}: interrupted; {if_interrupted}\n")
+
+
+def count(text: str) -> int:
+    """Return a whole number above 0, as an option of a command is read.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it is no such number.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, came {text!r}")
+    return number

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from model.config_values import check_values
+
 LABELS = ("covid", "pneumonia", "normal", "other", "negative", "unlabelled")
 """The labels of a manifest; anything else is an error, not a new class."""
 
@@ -299,8 +301,9 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     Raises
     ------
     ValueError
-        If a key is unknown or a value makes no sense.
+        If a key is unknown or missing, or a value is of another type or makes no sense.
     """
+    _require(isinstance(values, Mapping), f"config: expected an object, came {type(values).__name__}")
     parts = {
         "data": DataConfig,
         "network": NetworkConfig,
@@ -312,17 +315,21 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     for key, kind in parts.items():
         if key in built:
             built[key] = _build(kind, built[key], key)
-    built["heads"] = tuple(_build(HeadConfig, head, "heads") for head in built.get("heads", ()))
+    heads = built.get("heads", ())
+    _require(isinstance(heads, list | tuple), f"heads: expected a list, came {type(heads).__name__}")
+    built["heads"] = tuple(_build(HeadConfig, head, "heads") for head in heads)
     return _build(Config, built, "config")
 
 
 def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    known = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     _require(isinstance(values, Mapping), f"{where}: expected an object, came {type(values).__name__}")
+    known = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known - set(RETIRED.get(where, ())))
     _require(not unknown, f"{where}: unknown key {unknown}, known: {sorted(known)}")
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return kind(**{key: value for key, value in plain.items() if key in known})
+    kept = {key: value for key, value in plain.items() if key in known}
+    check_values(kind, kept, where)
+    return kind(**kept)
 
 
 def config_sha256(config: Config) -> str:
@@ -336,8 +343,19 @@ def values_sha256(values: Mapping[str, Any]) -> str:
 
 
 def load_config(path: Path) -> Config:
-    """Read a config from a JSON file."""
-    return from_dict(json.loads(path.read_text()))
+    """Read a config from a JSON file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no JSON, or no config (`from_dict`); the message names the file.
+    """
+    try:
+        return from_dict(json.loads(path.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{path.name}: expected a config as JSON: {error}") from error
 
 
 def two_heads() -> Config:

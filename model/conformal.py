@@ -65,11 +65,6 @@ def _band_of_sorted(covid_N: Float64, rest_N: Float64, alpha_covid: float, alpha
     return Band(max(low, 0.0), min(high, 1.0), alpha_covid, alpha_rest)
 
 
-def abstained(probability_N: Float64, found: Band) -> float:
-    """Return the share of films inside the band."""
-    return float(((probability_N >= found.low) & (probability_N < found.high)).mean())
-
-
 def _abstained_of_sorted(probability_N: Float64, found: Band) -> float:
     first, after = np.searchsorted(probability_N, [found.low, found.high])
     return float(after - first) / len(probability_N)

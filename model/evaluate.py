@@ -9,16 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from model import answers, compare, probability, processor
+from model import answers, compare, own_network, probability, processor
 from model.audit_file import read_audit
 from model.checkpoint import RELEASE, Model, load_model
-from model.command_edge import one_line_errors
+from model.command_edge import count, one_line_errors
 from model.config import config_sha256
 from model.curves import curves_of
 from model.evaluation_files import print_figures, write_files
 from model.evaluation_sets import evaluation_sets, units_of
 from model.fold_files import print_folds, write_fold_summary
-from model.folds import SPLIT, SUBSETS, read_split
+from model.folds import SUBSETS, read_split
+from model.known_films import LEARNED, paths_in, split_in
 from model.manifest import EXPECTED, Film, leave_out, manifest_sha256, read_manifest
 from model.metrics import Units
 from model.plots import NOTE
@@ -28,8 +29,6 @@ from model.set_report import Evaluated, flat_figures, report_classes, report_hea
 
 log = logging.getLogger(__name__)
 
-LEARNED = ("train", "validation", "calibration")
-"""Subsets whose films made a model what it is: figures on them are too good."""
 KNOWN = "film that trained, validated or calibrated the model"
 """Why such a film is left out."""
 SCORE_KNOWN = "model.evaluate --score-training-films"
@@ -53,16 +52,15 @@ class Request:
     audit: Path | None = None
     """``audit.json`` of `model.audit` for the same weights; its figures and section join the report."""
     known: Path | None = None
-    """The model's own split: films that it names in `LEARNED` are left out, unless another subset than
-    ``test`` is asked for; None knows of none."""
+    """The model's own split: films that it names in `known_films.LEARNED` are left out, unless another subset
+    than ``test`` is asked for; None knows of none."""
     score_known: bool = False
     """Whether those films are scored all the same."""
 
     @cached_property
     def learned_paths(self) -> frozenset[str]:
         """Return the paths of the films that made the model what it is."""
-        subset_of = read_split(self.known) if self.known is not None else {}
-        return frozenset(path for path, subset in subset_of.items() if subset in LEARNED)
+        return paths_in(self.known, LEARNED)
 
     @property
     def spares(self) -> bool:
@@ -233,8 +231,8 @@ def describe(model: Model, request: Request, left_out: dict[str, int]) -> dict[s
 def own_split(model: Model, folder: Path, manifest: Path) -> Path | None:
     """Return the split that the model was made with, if it was made with this manifest."""
     own = model.provenance.get("data_sha256")
-    is_own = manifest.is_file() and manifest_sha256(manifest) == own and (folder / SPLIT).is_file()
-    return folder / SPLIT if is_own else None
+    is_own = manifest.is_file() and manifest_sha256(manifest) == own
+    return split_in(folder) if is_own else None
 
 
 def request_of(model: Model, folder: Path, manifest: Path, split: Path | None) -> Request:
@@ -243,8 +241,7 @@ def request_of(model: Model, folder: Path, manifest: Path, split: Path | None) -
     Without a split the model keeps to its own on the manifest that it was trained on (`own_split`).
     """
     # What the model knows is in its folder, whatever split is given.
-    known = folder / SPLIT if (folder / SPLIT).is_file() else None
-    return Request(manifest, split or own_split(model, folder, manifest), known=known)
+    return Request(manifest, split or own_split(model, folder, manifest), known=split_in(folder))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -252,6 +249,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__)
     add = parser.add_argument
     add("--model", type=Path, default=RELEASE, metavar="DIR", help="model folder; the shipped one by default")
+    add("--network-file", **own_network.OPTION)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--data", type=Path, metavar="MANIFEST", help=EXPECTED)
     what.add_argument(
@@ -263,7 +261,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--split", type=Path, metavar="FILE",
         help="split file (path,subset); on the manifest it was trained on, a model keeps to its own",
     )  # fmt: skip
-    add("--subset", choices=SUBSETS, default="test", help="subset of the split (test)")
+    add("--subset", choices=SUBSETS, help="subset of the split (test)")
     add(
         "--score-training-films", action="store_true",
         help="score films that trained, validated or calibrated the model too: their figures are too good",
@@ -273,7 +271,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--audit", type=Path, metavar="JSON", help="audit.json of model.audit, to join the report")
     add("--prevalence", type=float, help="share of COVID-19 to assume instead of the model's own")
     add("--no-gallery", action="store_true", help="show no film in the report")
-    add("--threads", type=int, help="threads of PyTorch")
+    add("--threads", type=count, help="threads of PyTorch")
     return parser
 
 
@@ -284,6 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     processor.prepare(options.threads)
     with one_line_errors(parser):
+        own_network.enter(options.network_file)
         if options.folds:
             print_folds(write_fold_summary(options.folds, options.out))
             print(f"report: {options.out / 'report.html'}")
@@ -294,11 +293,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             model = dataclasses.replace(model, calibration=moved)
         request = dataclasses.replace(
             request_of(model, options.model, options.data, options.split),
-            subset=options.subset, against=options.against, gallery=not options.no_gallery,
+            subset=options.subset or "test", against=options.against, gallery=not options.no_gallery,
             audit=options.audit, score_known=options.score_training_films,
         )  # fmt: skip
+        if request.split is None and options.subset is not None:
+            raise ValueError(
+                f"--subset {options.subset} needs --split FILE: the model was not trained on "
+                f"{options.data.name} as it is, so that no split of its own says what each film is"
+            )
         if request.split is not None and not options.split:
-            log.info("the model was trained on this manifest: only its %s films are scored", options.subset)
+            log.info("the model was trained on this manifest: only its %s films are scored", request.subset)
         report = evaluate(model, request, options.out)
     print_figures(report)
     print(f"report: {options.out / 'report.html'}")

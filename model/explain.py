@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model import own_network
 from model.checkpoint import RELEASE, load_model
 from model.command_edge import one_line_errors
+from model.film_reading import read_film
 from model.manifest import EXPECTED
 from model.maps import GRADCAM, METHODS
 from model.maps.explainer import Explainer
 from model.overlay import Scale, picture
-from model.transforms import load_film
 
 
 def scale_of(explainer: Explainer, options: argparse.Namespace) -> Callable[[NDArray[np.float32]], Scale]:
@@ -48,6 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("films", nargs="+", type=Path, metavar="FILE", help="PNG, JPEG or DICOM films")
     add("--model", type=Path, default=RELEASE, metavar="DIR", help="model folder; the shipped one by default")
+    add("--network-file", **own_network.OPTION)
     add("--map", choices=tuple(METHODS), default=GRADCAM, help=f"the method ({GRADCAM})")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
     scale = parser.add_mutually_exclusive_group()
@@ -64,11 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
     with one_line_errors(parser):
+        own_network.enter(options.network_file)
         explainer = Explainer(load_model(options.model), options.map)
         scale = scale_of(explainer, options)
         options.out.mkdir(parents=True, exist_ok=True)
         for number, path in enumerate(options.films, 1):
-            image_HW = load_film(path)
+            image_HW = read_film(path.parent, path.name)
             said, map_HW = explainer.judge(image_HW), explainer(image_HW)
             # Films of different folders may share a name.
             target = options.out / f"{number:03d}-{path.stem}-{options.map}.png"

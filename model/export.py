@@ -15,6 +15,7 @@ import openvino
 import torch
 from openvino.frontend import GeneralFailure, NotImplementedFailure, OpConversionFailure, OpValidationFailure
 
+from model import own_network
 from model.checkpoint import RELEASE, load_model
 from model.command_edge import one_line_errors
 from model.config import to_dict
@@ -134,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("--model", type=Path, default=RELEASE, metavar="DIR", help="model folder; the shipped one by default")
+    add("--network-file", **own_network.OPTION)
     add(
         "--out",
         type=Path,
@@ -143,6 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     target = options.out or options.model / "openvino"
     with one_line_errors(parser):
+        own_network.enter(options.network_file)
         digest = export(options.model, target)
     print(f"{target / GRAPH}: outputs {', '.join(Outputs._fields)}; weights {digest[:16]}...")
     return 0

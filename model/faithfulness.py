@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from model import plots, processor
+from model import own_network, plots, processor
 from model.bootstrap import Figure, to_json
 from model.checkpoint import RELEASE, Model, load_model
-from model.command_edge import one_line_errors
+from model.command_edge import count, one_line_errors
 from model.evaluate import Request, choose, request_of, scored_by
 from model.manifest import EXPECTED, Film
 from model.maps import METHODS
@@ -142,6 +142,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m model.faithfulness", description=__doc__)
     add = parser.add_argument
     add("--model", type=Path, default=RELEASE, metavar="DIR", help="model folder; the shipped one by default")
+    add("--network-file", **own_network.OPTION)
     add("--data", type=Path, required=True, metavar="MANIFEST", help=EXPECTED)
     add(
         "--split", type=Path, metavar="FILE",
@@ -155,7 +156,7 @@ def make_parser() -> argparse.ArgumentParser:
         help=f"of these, films for the check by random weights ({RANDOM_FILMS})",
     )  # fmt: skip
     add("--seed", type=int, default=0, help="seed of the sample and of the random weights (0)")
-    add("--threads", type=int, help="threads of PyTorch")
+    add("--threads", type=count, help="threads of PyTorch")
     return parser
 
 
@@ -168,6 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if min(options.films, options.random_films) < 2:
         parser.error("an interval needs at least two films")
     with one_line_errors(parser):
+        own_network.enter(options.network_file)
         model = load_model(options.model)
         request = request_of(model, options.model, options.data, options.split)
         sample = draw(model, request, options.films, options.seed)

@@ -148,22 +148,3 @@ def _mean(folds: Sequence[Fold], defined: Mapping[str, Sequence[str]], weight_BN
         # A resample in which one fold has no figure says nothing of the mean over all of them.
         result[name] = stacked.mean(axis=0)
     return result
-
-
-def summarise_seeds(runs: Mapping[str, Mapping[str, Figure]]) -> dict[str, dict[str, Any]]:
-    """Return, per figure, its value for each seed, their mean, and the smallest and largest of them."""
-    names = list(dict.fromkeys(name for figures in runs.values() for name in figures))
-    result = {}
-    for name in names:
-        values = {
-            seed: figure.value
-            for seed, figures in runs.items()
-            if (figure := figures.get(name)) is not None and figure.value is not None
-        }
-        if values:
-            mean = float(np.mean(list(values.values())))
-            result[name] = {
-                "values": values, "mean": rounded(mean), "low": min(values.values()),
-                "high": max(values.values()), "spread": f"smallest and largest of {len(values)} seeds",
-            }  # fmt: skip
-    return result

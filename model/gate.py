@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from model import own_network
 from model.checkpoint import BadModel
-from model.command_edge import one_line_errors
+from model.command_edge import count, one_line_errors
 from model.config import values_sha256
 from model.whole_files import write_whole
 
@@ -226,15 +227,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("--model", type=Path, required=True, metavar="DIR", help="model folder whose network it belongs to")
+    add("--network-file", **own_network.OPTION)
     add("--data", type=Path, required=True, metavar="MANIFEST", help="films: adults, children, laterals")
     add("--gate", type=Path, required=True, metavar="DIR", help="pictures to refuse: a folder per kind; "
         "kinds that begin with chest_child are children's chests, the others no chests")  # fmt: skip
     add("--out", type=Path, metavar="DIR", help="folder for the gate; the model's folder by default")
     add("--cache", type=Path, metavar="FILE", help="keeps what the network says of the films (.npz)")
     add("--seed", type=int, default=0, help="seed of the draws (0)")
-    add("--threads", type=int, metavar="N", help="threads of PyTorch")
+    add("--threads", type=count, metavar="N", help="threads of PyTorch")
     options = parser.parse_args(arguments)
     with one_line_errors(parser):
+        own_network.enter(options.network_file)
         # The extra of training; serving does without.
         from model.gate_report import fit_and_report
 

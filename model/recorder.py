@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 STATE = "state.pt"
 BEST = "best.safetensors"
+MODEL = "model"
+"""Folder of the model within that of the run."""
 
 
 def rank(validated: Mapping[str, float]) -> tuple[float, float]:

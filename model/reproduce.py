@@ -17,7 +17,7 @@ from typing import Any
 
 from dicom_io.errors import CxrError
 from model import folds, study_figures
-from model.command_edge import one_line_errors
+from model.command_edge import count, one_line_errors
 from model.config import Config, DataConfig, from_dict, to_dict
 from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.manifest import read_manifest
@@ -256,14 +256,6 @@ def write_figures(out: Path, units: Sequence[Unit], earlier: Path | None = None)
     (out / "figures.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
     (out / "table.md").write_text(study_figures.as_table(ordered))
     return report
-
-
-def count(text: str) -> int:
-    """Return a whole number above 0, as an option of the command is read."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, came {number}")
-    return number
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ from typing import Any
 from model import checkpoint, data
 from model.config import Config, config_sha256
 from model.folds import SPLIT
-from model.recorder import STATE
+from model.recorder import MODEL, STATE
 from model.run import Run
 from model.subsets import asked_split
 
@@ -35,6 +35,25 @@ def inputs_of(config: Config, run: Run, subset_of: Mapping[str, str]) -> dict[st
 def inputs_written(config: Config, run: Run) -> dict[str, Any]:
     """Return `inputs_of` a run whose split is written."""
     return inputs_of(config, run, data.read_split(run.out / SPLIT))
+
+
+def check_unused(run: Run) -> None:
+    """Refuse to train into a folder that holds a run already, unless that run is to go on.
+
+    Raises
+    ------
+    ValueError
+        If the state or the model of a run is there; the message names what to do.
+    """
+    if run.resume and (run.out / STATE).exists():
+        return
+    kept = [name for name in (STATE, MODEL) if (run.out / name).exists()]
+    if kept:
+        remedy = "Go on with it by --resume, or give another --out" if STATE in kept else "Give another --out"
+        raise ValueError(
+            f"{run.out}: expected a folder without a run, it holds {' and '.join(kept)}, which would be "
+            f"written over. {remedy}"
+        )
 
 
 def check_resume(config: Config, run: Run) -> None:

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
 from torch import Tensor
 from tqdm import tqdm
 
-from dicom_io.errors import PermanentError, UnreadablePixels
 from model.cam import raw_cam
 from model.config import TransformConfig
+from model.film_reading import read_film
 from model.manifest import Film
 from model.network import FilmNetwork
-from model.predict import MIN_SIDE_PX
-from model.transforms import IMAGE, evaluation_transform, load_film
+from model.transforms import IMAGE, evaluation_transform
+
+__all__ = ["BATCH", "Change", "Scores", "film_batches", "read_film", "score_films"]
 
 BATCH = 16
 """Films in a batch. With more each takes as long, and memory grows: 3.4 GB at 64 against 1.4 GB at 288 px."""
@@ -31,27 +31,6 @@ class Scores:
     """One logit per film and head."""
     cam_top_N: NDArray[np.float64]
     """Largest value of each film's raw map."""
-
-
-def read_film(folder: Path, path: str) -> NDArray[np.float32]:
-    """Read a film that is to be judged.
-
-    Raises
-    ------
-    dicom_io.errors.UnreadablePixels
-        If it cannot be read, or has a side of fewer than `MIN_SIDE_PX`; the message names the file.
-    """
-    try:
-        image_HW = load_film(folder / path)
-    except (PermanentError, InvalidDicomError) as error:
-        raise UnreadablePixels(f"{path}: {error}") from error
-    if min(image_HW.shape) < MIN_SIDE_PX:
-        rows, columns = image_HW.shape
-        raise UnreadablePixels(
-            f"{path}: expected a film of at least {MIN_SIDE_PX} px a side, came {columns} x {rows}; "
-            "take it out of the manifest"
-        )
-    return image_HW
 
 
 Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]

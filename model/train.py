@@ -24,8 +24,8 @@ from model.losses import masked_loss
 from model.network import FilmNetwork, build_network, load_imagenet
 from model.probing import probe_heads
 from model.provenance import CODE_SHA256, describe, load_backbone, start_of
-from model.recorder import BEST, STATE, Recorder
-from model.resuming import check_resume, inputs_written
+from model.recorder import BEST, MODEL, STATE, Recorder
+from model.resuming import check_resume, check_unused, inputs_written
 from model.run import Run
 from model.runlog import RunLog, draw_curves
 from model.sampling import BalancedSampler, epoch_seed
@@ -48,7 +48,7 @@ START = "start.safetensors"
 log = logging.getLogger(__name__)
 
 
-def train(config: Config, run: Run) -> Path:
+def train(config: Config, run: Run) -> Path | None:
     """Train, choose the best epoch on the validation films, calibrate, and write the model.
 
     Parameters
@@ -61,18 +61,19 @@ def train(config: Config, run: Run) -> Path:
 
     Returns
     -------
-    pathlib.Path
-        The folder of the model. It is not there yet where `run.stop_after` ended the run, nor in a process
-        that only helps another one.
+    pathlib.Path, None
+        The folder of the model; None where `run.stop_after` ended the run before there was one, and in a
+        process that only helps another one.
 
     Raises
     ------
     FileNotFoundError, ValueError
         If the manifest, the split or a run to resume is missing or makes no sense, if that run learned from
-        something else (nothing is changed then), or if the loss breaks.
+        something else or is not to be resumed (nothing is changed then), or if the loss breaks.
     OSError
         If the disk is full.
     """
+    check_unused(run)
     run.out.mkdir(parents=True, exist_ok=True)
     if run.resume and not (run.out / STATE).exists():
         log.warning("nothing to resume in %s: starting anew", run.out)
@@ -82,13 +83,14 @@ def train(config: Config, run: Run) -> Path:
     films = choose_films(config, run)
     network, told = fit(config, run, films)
     if network is None:
-        return run.out / "model"
+        return None
     used = films[calibrating(config)]
     calibration = calibrate.calibrate(network, config, data_folder(config, run), used)
     provenance = describe(config, run, films) | told
-    checkpoint.save_model(run.out / "model", checkpoint.Model(config, calibration, network, "", provenance))
-    shutil.copyfile(run.out / SPLIT, run.out / "model" / SPLIT)
-    return run.out / "model"
+    folder = run.out / MODEL
+    checkpoint.save_model(folder, checkpoint.Model(config, calibration, network, "", provenance))
+    shutil.copyfile(run.out / SPLIT, folder / SPLIT)
+    return folder
 
 
 def data_folder(config: Config, run: Run) -> Path:

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import runpy
 import shlex
 import sys
 import tempfile
@@ -15,15 +14,15 @@ from pathlib import Path
 import ignite.distributed as idist
 import torch
 
-from model import checks, data, processor
-from model.command_edge import one_line_errors
+from model import checks, data, own_network, processor
+from model.command_edge import count, one_line_errors
 from model.config import PRECISIONS, PRESETS, Config, load_config
 from model.contact_sheet import contact_sheet
 from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.folds import SPLIT
 from model.networks import entry, known
 from model.recorder import STATE
-from model.resuming import check_resume
+from model.resuming import check_resume, check_unused
 from model.run import Run
 from model.sources import dicom_tree, folder_per_class, write_manifest
 from model.subsets import choose_films
@@ -63,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     films.add_argument("--labels", type=Path, metavar="FILE", help="labels of the DICOM files below --data")
     films.add_argument("--split", type=Path, metavar="FILE", help="split file to keep to (path,subset)")
     films.add_argument("--folds", type=Path, metavar="FILE", help="fold file (path,fold) by model.folds")
-    films.add_argument("--fold", type=int, default=0, metavar="I", help="fold that is tested (0)")
+    films.add_argument("--fold", type=int, metavar="I", help="fold of --folds that is tested (0)")
     films.add_argument("--exclude", type=Path, metavar="FILE", help=EXCLUDE_HELP)
     films.add_argument("--no-check", action="store_true", help="do not look at every film first")
     films.add_argument(
@@ -78,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     what.add_argument("--classes", choices=tuple(CLASSES), help="COVID-19 or not, or three classes")
     what.add_argument("--network", metavar="NAME", help=f"one of {', '.join(known())}, or one's own")
-    what.add_argument("--network-file", type=Path, metavar="FILE", help="Python file of one's own network")
+    what.add_argument("--network-file", **own_network.OPTION)
     what.add_argument("--init", type=Path, metavar="DIR", help="model folder whose backbone is the start")
     how = made.add_argument_group("training")
     how.add_argument("--epochs", type=int, help="most epochs")
@@ -88,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--input-px", type=int, help="side of the network's input")
     how.add_argument("--film-px", type=int, help="side that every film is first reduced to")
     how.add_argument("--precision", choices=PRECISIONS, help="float32, bf16, or bf16 where it is fast")
-    how.add_argument("--threads", type=int, help="threads of PyTorch")
+    how.add_argument("--threads", type=count, help="threads of PyTorch")
     out = made.add_argument_group("results")
     out.add_argument("--out", type=Path, metavar="DIR", help="folder for checkpoints, logs, the model")
     out.add_argument("--resume", action="store_true", help="go on after the last whole epoch in --out")
@@ -110,10 +109,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.exit(2, WITHOUT_DATA)
     if options.out is None and not (options.dry_run or options.contact_sheet):
         given.error("--out is needed: the folder for checkpoints, logs and the model")
+    if options.fold is not None and options.folds is None:
+        given.error("--fold is a fold of --folds FILE, which was not given")
+    if options.folds is not None and options.split is not None:
+        given.error("give one of --folds and --split: both say which films are tested")
     processor.prepare(options.threads)
     with one_line_errors(given, if_interrupted="--resume goes on after the last whole epoch"):
-        if options.network_file:
-            runpy.run_path(str(options.network_file))
+        own_network.enter(options.network_file)
         with processes(), workplace(options) as out:
             config, run = prepare(options, out, sys.argv[1:] if arguments is None else arguments)
             return carry_out(options, config, run)
@@ -146,12 +148,20 @@ def workplace(options: argparse.Namespace) -> Iterator[Path]:
 
 
 def prepare(options: argparse.Namespace, out: Path, arguments: Sequence[str]) -> tuple[Config, Run]:
-    """Return the config and the run that the options name; films in folders get a manifest in `out`."""
+    """Return the config and the run that the options name; films in folders get a manifest in `out`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If options or films make no sense, or `out` holds a run that is not to be resumed.
+    """
     config = configure(options)
     run = Run(
         options.data, out, options.split, options.resume, told(options, arguments), options.folds,
-        options.fold, options.stop_after, options.init, options.mlflow,
+        options.fold or 0, options.stop_after, options.init, options.mlflow,
     )  # fmt: skip
+    # Before the manifest of a folder, or a split, is written into a run that is not to be touched.
+    check_unused(run)
     if run.manifest.is_dir():
         run = replace(run, manifest=manifest_of_folder(run, options.labels, config))
     return config, run
@@ -164,9 +174,15 @@ def told(options: argparse.Namespace, arguments: Sequence[str]) -> str:
     if options.mlflow:
         names[options.mlflow] = "URI"
 
+    def named(value: str) -> str:
+        # A path may be written in many ways: ./films, films/.
+        return names.get(value) or names.get(str(Path(value)) if value else "", value)
+
     def plain(argument: str) -> str:
         option, equals, value = argument.partition("=")
-        return f"{option}={names[value]}" if equals and value in names else names.get(argument, argument)
+        if equals and option.startswith("--"):
+            return f"{option}={named(value)}"
+        return named(argument)
 
     return shlex.join(["python", "-m", "model.train", *map(plain, arguments)])
 
@@ -240,7 +256,7 @@ def carry_out(options: argparse.Namespace, config: Config, run: Run) -> int:
     folder = train(config, run)
     if idist.get_rank() != 0:
         return 0
-    if not folder.exists():
+    if folder is None:
         log.info("stopped after epoch %s; --resume goes on", run.stop_after)
         return 0
     report = run.out / "report" if options.dry_run else options.report

@@ -30,9 +30,15 @@ IMAGE = "image"
 
 PICTURES = (".png", ".jpg", ".jpeg")
 """Endings of pictures that are read."""
+FORMATS = ("PNG", "JPEG")
+"""What such a file may hold, as Pillow calls it. Its other readers stay shut whatever a file is named: that
+of EPS starts another program."""
 
 GREY_MODES = ("1", "L", "LA", "La")
 """What Pillow calls pictures of one sample, with or without transparency."""
+
+BROKEN = (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises on a file that is broken or no picture; ValueError on a PNG whose chunk is cut short."""
 
 # Positions and file names would be carried through every step and read by nobody; plain tensors are faster.
 set_track_meta(False)
@@ -59,14 +65,14 @@ def load_picture(path: Path) -> NDArray[np.float32]:
         If its colours say more than its brightness (`dicom_io.colour.to_grey`).
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             if picture.mode.startswith("I"):
                 deep_HW: NDArray[np.float32] = np.asarray(picture, dtype=np.float32) / np.float32(65535.0)
                 return deep_HW.clip(0.0, 1.0)
             if picture.mode in GREY_MODES:
                 return np.asarray(picture.convert("L"), dtype=np.float32) / np.float32(255.0)
             return to_grey(np.asarray(picture.convert("RGB")), "RGB", 8)
-    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise UnreadablePixels(f"expected a PNG or JPEG picture, {path.name} is none: {error}") from error
 
 

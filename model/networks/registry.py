@@ -90,6 +90,7 @@ def entry(name: str) -> Entry:
     if name not in _ENTRIES:
         raise ValueError(
             f"unknown network {name!r}, expected one of {list(known())}; "
-            "a network of one's own must be imported first, see docs/own-network.md"
+            "a network of one's own is given by --network-file FILE, or in Python imported first: "
+            "see docs/own-network.md"
         )
     return _ENTRIES[name]

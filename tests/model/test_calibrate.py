@@ -1,6 +1,7 @@
 """Calibration puts right what was put wrong, and thresholds and bands hold what they promise."""
 
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
+from model import evaluate
 from model.calibrate import (
     CalibrationFilms,
     beta,
     beta_is_better,
+    films_to_calibrate,
     fit_calibration,
     main,
     platt,
@@ -23,7 +26,7 @@ from model.calibrate import (
 )
 from model.checkpoint import Calibration, load_model
 from model.config import LABELS, DecisionConfig
-from model.folds import write_split
+from model.folds import SPLIT, read_split, write_split
 from model.manifest import manifest_sha256, read_manifest
 from model.phantom import draw, write_phantoms
 from model.predict import Predictor
@@ -280,9 +283,72 @@ def test_the_films_that_trained_a_model_do_not_calibrate_it(served_folder: Path,
     trained = replace(model, provenance={"data_sha256": manifest_sha256(manifest)})
 
     with pytest.raises(ValueError, match="trained this model"):
-        recalibrate(trained, manifest)
+        films_to_calibrate(trained, served_folder, manifest)
 
     films = read_manifest(manifest, LABELS)
     spared = {film.path: "calibration" if row < 24 else "train" for row, film in enumerate(films)}
     write_split(tmp_path / "split.csv", spared)
-    assert recalibrate(trained, manifest, tmp_path / "split.csv").calibration.films == 24
+    chosen = films_to_calibrate(trained, served_folder, manifest, tmp_path / "split.csv")
+    assert chosen == films[:24]
+    assert recalibrate(trained, manifest, chosen).calibration.films == 24
+
+
+@pytest.fixture
+def grown(served_folder: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A model with its split of a manifest, and that manifest, of which it no longer knows the hash."""
+    manifest = write_phantoms(tmp_path / "films", 60)
+    folder = shutil.copytree(served_folder, tmp_path / "model")
+    of = ("train", "validation", "test")
+    films = read_manifest(manifest, LABELS)
+    write_split(folder / SPLIT, {film.path: of[row // 20] for row, film in enumerate(films)})
+    return folder, manifest
+
+
+def test_a_manifest_that_has_grown_calibrates_by_what_the_model_does_not_know(
+    grown: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, manifest = grown
+
+    with caplog.at_level(logging.WARNING):
+        chosen = films_to_calibrate(load_model(folder), folder, manifest)
+
+    assert chosen == read_manifest(manifest, LABELS)[40:]
+    assert "40 films of manifest.csv are left out" in caplog.text
+
+
+def test_where_the_model_knows_every_film_that_is_said(grown: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, manifest = grown
+    films = read_manifest(manifest, LABELS)
+    write_split(tmp_path / "split.csv", {film.path: "calibration" for film in films[:40]})
+
+    with pytest.raises(ValueError, match=r"no film is left .* 40 trained or validated .*does not know"):
+        films_to_calibrate(load_model(folder), folder, manifest, tmp_path / "split.csv")
+
+
+def test_a_split_without_calibration_films_is_refused(grown: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, manifest = grown
+    model = load_model(folder)
+
+    with pytest.raises(ValueError, match=r"subset calibration, came \['test', 'train', 'validation'\]"):
+        films_to_calibrate(model, folder, manifest, folder / SPLIT)
+    write_split(tmp_path / "split.csv", {"elsewhere.png": "calibration"})
+    with pytest.raises(ValueError, match="none of its calibration films is in the manifest"):
+        films_to_calibrate(model, folder, manifest, tmp_path / "split.csv")
+
+
+def test_films_that_calibrated_a_model_anew_are_not_evaluated_as_if_unseen(
+    grown: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = grown
+    films = read_manifest(write_phantoms(tmp_path / "here", 60, seed=1), LABELS)
+    manifest = tmp_path / "here.csv"
+    manifest.write_text("path,label\n" + "".join(f"here/{film.path},{film.label}\n" for film in films))
+    new = tmp_path / "new"
+    assert main(["--model", str(folder), "--data", str(manifest), "--out", str(new)]) == 0
+
+    kept = read_split(new / SPLIT)
+    assert {kept[f"here/{film.path}"] for film in films} == {"calibration"}
+    assert kept.items() >= read_split(folder / SPLIT).items()
+    with pytest.raises(SystemExit):
+        evaluate.main(["--model", str(new), "--data", str(manifest), "--out", str(tmp_path / "report")])
+    assert "trained, validated or calibrated the model': 60" in capsys.readouterr().err

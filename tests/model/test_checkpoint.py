@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model.checkpoint import BadModel, load_model, load_state, save_state
+from model.config import values_sha256
 from model.network import FilmNetwork
 
 
@@ -54,6 +55,60 @@ def test_another_format_is_refused(model_folder: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
 
     with pytest.raises(BadModel, match="expected format 1, came 2"):
+        load_model(model_folder)
+
+
+def altered(folder: Path, part: str, change: dict[str, object]) -> None:
+    """Change a part of a model's values, with a hash that fits, as another program might write them."""
+    path = folder / "config.json"
+    values = json.loads(path.read_text())
+    values[part] |= change
+    values["config_sha256"] = values_sha256(values["config"])
+    path.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"network": {"name": "my-net"}},
+            r"unknown network 'my-net', .* by --network-file FILE, or in Python",
+        ),
+        ({"newer": 1}, r"config.json: config: unknown key \['newer'\]"),
+        ({"name": 5}, "config: name should be text, came 5"),
+    ],
+)
+def test_a_configuration_that_cannot_be_built_is_a_bad_model(
+    change: dict[str, object], message: str, model_folder: Path
+) -> None:
+    altered(model_folder, "config", change)
+
+    with pytest.raises(BadModel, match=message):
+        load_model(model_folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"slope": float("nan")}, "slope should be above 0, came nan"),
+        ({"slope": 0.0}, "slope should be above 0, came 0"),
+        ({"slope_rest": -1.0}, "slope_rest should be above 0"),
+        ({"intercept": float("inf")}, "intercept should be a finite number, came inf"),
+        ({"threshold": "0.5"}, "threshold should be from 0 to 1, came '0.5'"),
+        ({"band_low": -0.1}, "band_low should be from 0 to 1"),
+        ({"band_low": 0.8, "band_high": 0.7}, "band_low should not be above band_high, came 0.8 and 0.7"),
+        ({"band_high": None}, "band_high should be from 0 to 1, came None"),
+        ({"prevalence_assumed": 1}, "prevalence_assumed should be between 0 and 1, came 1"),
+        ({"cam_scale": 0}, "cam_scale should be above 0, came 0"),
+        ({"alpha_rest": 2}, "alpha_rest should be from 0 to 1, came 2"),
+    ],
+)
+def test_a_calibration_by_which_nothing_can_be_decided_is_refused(
+    change: dict[str, object], message: str, model_folder: Path
+) -> None:
+    altered(model_folder, "calibration", change)
+
+    with pytest.raises(BadModel, match=message):
         load_model(model_folder)
 
 

@@ -1,10 +1,12 @@
 """A user's mistake ends a command in one line; a fault of ours keeps its traceback."""
 
 import argparse
+from types import ModuleType
 
 import pytest
 
 from dicom_io.errors import NotDicom
+from model import audit, evaluate, faithfulness, gate, train_command
 from model.command_edge import one_line_errors
 
 PARSER = argparse.ArgumentParser(prog="python -m model.example")
@@ -41,3 +43,15 @@ def test_an_interrupted_command_says_what_becomes_of_the_work(capsys: pytest.Cap
 def test_without_a_way_to_go_on_ctrl_c_stays_what_it_is() -> None:
     with pytest.raises(KeyboardInterrupt), one_line_errors(PARSER):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("module", [audit, evaluate, faithfulness, gate, train_command])
+@pytest.mark.parametrize("threads", ["-1", "0", "two"])
+def test_a_number_of_threads_that_is_none_is_refused(
+    module: ModuleType, threads: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        module.main(["--data", "m.csv", "--threads", threads])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert f"argument --threads: expected a whole number of 1 or more, came '{threads}'" in said

@@ -46,6 +46,14 @@ def test_any_change_changes_the_hash() -> None:
         ("data", {"validation_fraction": 0.9, "test_fraction": 0.2}, "no film would be left"),
         ("data", {"calibration_sources": ["cohen"]}, "must be held out"),
         ("decision", {"alpha_covid": 1.0}, "alpha_covid"),
+        ("decision", {"prevalence": "0.5"}, "prevalence should be a number or null, came '0.5'"),
+        ("schedule", {"epochs": "6"}, "schedule: epochs should be a whole number, came '6'"),
+        ("schedule", {"epochs": True}, "epochs should be a whole number, came True"),
+        ("schedule", {"epochs": 6.5}, "epochs should be a whole number, came 6.5"),
+        ("schedule", {"balance": "view"}, "balance should be a list of text, came 'view'"),
+        ("network", {"pretrained": "no"}, "pretrained should be true or false, came 'no'"),
+        ("data", {"left_out_films": {"a.png": 1}}, "should be an object whose values are text"),
+        ("data", {"labels": ["covid", 3]}, "labels should be a list of text"),
     ],
 )
 def test_nonsense_is_refused(part: str, change: dict[str, Any], message: str) -> None:
@@ -54,6 +62,36 @@ def test_nonsense_is_refused(part: str, change: dict[str, Any], message: str) ->
 
     with pytest.raises(ValueError, match=message):
         from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"heads": [{"name": "covid", "positive": ["covid"]}]},
+            "heads: the key 'negative' is missing, expect",
+        ),
+        ({"heads": 5}, "heads: expected a list, came int"),
+        ({"heads": ["covid"]}, "heads: expected an object, came str"),
+        ({"schedule": 5}, "schedule: expected an object, came int"),
+        ([], "config: expected an object, came list"),
+        ({"name": 5, "heads": to_dict(one_head())["heads"]}, "config: name should be text, came 5"),
+    ],
+)
+def test_a_config_file_of_another_shape_is_refused_in_words(
+    values: Any, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.json").write_text(json.dumps(values))
+
+    with pytest.raises(ValueError, match=rf"^mine.json: expected a config as JSON: {message}"):
+        load_config(tmp_path / "mine.json")
+
+
+def test_whole_numbers_stand_for_numbers_and_null_for_none() -> None:
+    values = to_dict(one_head())
+    values["schedule"]["probe"], values["decision"]["prevalence"] = 1, None
+
+    assert from_dict(values).schedule.probe == 1
 
 
 def test_an_older_config_file_is_still_read() -> None:

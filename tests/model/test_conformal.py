@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.conformal import Band, abstained, affordable_band, band, lowest_like
+from model.conformal import Band, affordable_band, band, lowest_like
 from model.probability import sigmoid
 
 Float64 = NDArray[np.float64]
@@ -18,6 +18,10 @@ def scores(generator: np.random.Generator, films: int, centre: float) -> Float64
 
 def misjudged(covid: Float64, rest: Float64, found: Band) -> tuple[float, float]:
     return float((covid < found.low).mean()), float((rest >= found.high).mean())
+
+
+def abstained(probability: Float64, found: Band) -> float:
+    return float(((probability >= found.low) & (probability < found.high)).mean())
 
 
 def test_the_bound_is_the_kth_smallest_by_hand() -> None:

@@ -369,6 +369,18 @@ def test_whoever_asks_for_the_films_that_made_the_model_gets_them_and_is_told(
     assert "74 films that trained" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_a_subset_of_no_split_is_refused(
+    grown: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*grown, "--subset", "validation"])
+
+    assert "--subset validation needs --split FILE: the model was not trained on grown.csv" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(("subset", "scored"), [("test", 10), ("train", 25)])
 def test_a_split_that_is_given_is_scored_but_for_test_films_that_made_the_model(
     subset: str, scored: int, grown: list[str], tmp_path: Path

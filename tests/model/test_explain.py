@@ -126,3 +126,16 @@ def test_the_command_names_a_file_that_is_no_film(
 
     assert ended.value.code == 2
     assert "film.png" in capsys.readouterr().err
+
+
+def test_a_film_too_small_to_judge_gets_no_map(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(np.zeros((1, 1), np.uint8)).save(tmp_path / "dot.png")
+
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path / "dot.png"), "--model", str(model_folder), "--out", str(tmp_path / "maps")])
+
+    assert ended.value.code == 2
+    assert "dot.png: expected a film of at least" in capsys.readouterr().err
+    assert not list((tmp_path / "maps").iterdir())

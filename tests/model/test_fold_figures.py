@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from model.bootstrap import intervals
-from model.fold_figures import Fold, summarise_folds, summarise_seeds
+from model.fold_figures import Fold, summarise_folds
 from model.metrics import Called, Scored, Units
 
 
@@ -105,17 +105,6 @@ def test_folds_need_names_of_their_own() -> None:
         summarise_folds([fold(1), fold(1)], "x")
     with pytest.raises(ValueError, match="different names"):
         summarise_folds([], "x")
-
-
-def test_seeds_are_listed_with_their_spread() -> None:
-    runs = {str(seed): intervals(fold(seed).films, "x") for seed in range(3)}
-
-    found = summarise_seeds(runs)["roc_auc"]
-
-    values = [run["roc_auc"].value for run in runs.values()]
-    assert list(found["values"].values()) == values
-    assert (found["low"], found["high"]) == (min(values), max(values))  # type: ignore[type-var]
-    assert found["mean"] == pytest.approx(np.mean(values), abs=1e-5)  # type: ignore[arg-type]
 
 
 def test_a_mean_of_rates_that_no_resample_changes_has_the_exact_interval() -> None:

@@ -171,6 +171,43 @@ def test_a_model_trained_elsewhere_is_a_start(
         train(wider, Run(families, tmp_path / "wider", init=unbroken / "model"))
 
 
+# Trained into once more
+
+
+def test_a_run_is_not_written_over_unless_it_is_to_go_on(
+    unbroken: Path, families: Path, tiny_config: Config, tmp_path: Path
+) -> None:
+    before = contents(unbroken)
+    with pytest.raises(ValueError, match=r"holds state.pt and model, .* by --resume, or give another --out"):
+        train(tiny_config, Run(families, unbroken, stop_after=2))
+    assert contents(unbroken) == before
+
+    (tmp_path / "model").mkdir()
+    for resume in (False, True):
+        with pytest.raises(ValueError, match=r"holds model, .*\. Give another --out"):
+            train(tiny_config, Run(families, tmp_path, resume=resume))
+
+
+def test_the_command_leaves_a_finished_run_as_it_was(
+    unbroken: Path, families: Path, tiny_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(tiny_config)))
+    before = contents(unbroken)
+    command = ["--config", str(tmp_path / "config.json"), "--data", str(families), "--stop-after", "3"]
+
+    with pytest.raises(SystemExit):
+        main([*command, "--out", str(unbroken), "--report", str(tmp_path / "report")])
+
+    assert "--resume" in capsys.readouterr().err
+    assert contents(unbroken) == before
+    assert not (tmp_path / "report").exists()
+
+
+def test_what_a_stopped_run_returns_is_no_model(families: Path, tiny_config: Config, tmp_path: Path) -> None:
+    assert train(tiny_config, Run(families, tmp_path, stop_after=1)) is None
+    assert train(tiny_config, Run(families, tmp_path, resume=True)) == tmp_path / "model"
+
+
 # Resumed with something else
 
 

@@ -24,7 +24,7 @@ from model.checkpoint import load_model
 from model.config import Config, to_dict
 from model.phantom import write_phantoms
 from model.train import main
-from model.train_command import configure, parser
+from model.train_command import configure, parser, told
 
 SMALL = ("--preset", "teaching", "--film-px", "32", "--input-px", "32", "--epochs", "1", "--steps", "2")
 SMALL += ("--batch", "8")
@@ -157,6 +157,32 @@ def test_options_change_the_preset() -> None:
         configure(parser().parse_args(["--classes", "binary", "--preset", "teaching"]))
 
 
+def test_a_recorded_command_names_no_path_however_it_was_written() -> None:
+    arguments = ["--data", "./ward7//m.csv", "--out=/data/run/", "--exclude=./ward7/x.csv", "--fold", "2"]
+    arguments += ["--report", "/data/report/", "--network=resnet18"]
+
+    said = told(parser().parse_args(arguments), arguments)
+
+    assert said == (
+        "python -m model.train --data PATH --out=DIR --exclude=EXCLUDE --fold 2 --report REPORT "
+        "--network=resnet18"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--fold", "1"], "--fold is a fold of --folds FILE, which was not given"),
+        (["--folds", "f.csv", "--split", "s.csv"], "give one of --folds and --split"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    given: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert words in said_at_the_end(["--data", "m.csv", "--out", str(tmp_path / "run"), *given], capsys)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_network_of_ones_own_trains_from_its_file(phantoms: Path, tmp_path: Path) -> None:
     text = (ROOT / "docs" / "own-network.md").read_text()
     (tmp_path / "my_net.py").write_text(text.split("```python\n")[1].split("```")[0])
@@ -165,6 +191,15 @@ def test_a_network_of_ones_own_trains_from_its_file(phantoms: Path, tmp_path: Pa
     assert main(["--data", str(phantoms), "--out", str(tmp_path / "run"), *SMALL, *own]) == 0
 
     assert load_model(tmp_path / "run" / "model").config.network.name == "my-net"
+    # A process of its own, in which the network was not trained.
+    command = [sys.executable, "-m", "model.evaluate", "--model", str(tmp_path / "run" / "model")]
+    command += ["--data", str(phantoms), "--out", str(tmp_path / "report"), "--no-gallery"]
+    without = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert without.returncode == 2
+    assert "--network-file FILE" in without.stderr
+    ran = subprocess.run([*command, *own[:2]], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "report" / "report.html").is_file()
 
 
 def test_two_processes_train_one_model(families: Path, tiny_config: Config, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Films become inputs: read in 0-1, whole, of one sharpness, and the same way wherever they are judged."""
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +64,25 @@ def test_a_file_that_is_no_picture_is_unreadable(content: bytes, tmp_path: Path)
     (tmp_path / "film.png").write_bytes(content)
 
     with pytest.raises(UnreadablePixels, match=r"film\.png"):
+        load_picture(tmp_path / "film.png")
+
+
+@pytest.mark.parametrize("kind", ["EPS", "GIF", "BMP", "TIFF"])
+def test_a_picture_of_another_kind_is_not_opened_whatever_it_is_named(kind: str, tmp_path: Path) -> None:
+    Image.fromarray(np.full((64, 64), 9, np.uint8)).save(tmp_path / "film.png", format=kind)
+
+    with pytest.raises(
+        UnreadablePixels, match=r"expected a PNG or JPEG picture, film\.png is none: cannot id"
+    ):
+        load_picture(tmp_path / "film.png")
+
+
+def test_a_png_whose_header_is_cut_short_is_unreadable(tmp_path: Path) -> None:
+    header = b"IHDR" + bytes(4)
+    chunk = struct.pack(">I", 4) + header + struct.pack(">I", zlib.crc32(header))
+    (tmp_path / "film.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
+
+    with pytest.raises(UnreadablePixels, match=r"film\.png is none: Truncated IHDR"):
         load_picture(tmp_path / "film.png")
 
 
