@@ -252,7 +252,7 @@ def test_fewer_than_one_run_at_a_time_is_refused(capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit, match="2"):
         reproduce.main(["--data", "m.csv", "--out", "o", "--jobs", "0"])
 
-    assert "--jobs: expected 1 or more, came 0" in capsys.readouterr().err
+    assert "--jobs: expected a whole number of 1 or more, came '0'" in capsys.readouterr().err
 
 
 FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 7, "set": "s", "method": "m"}
