@@ -16,8 +16,8 @@ from model.run import Run
 from model.subsets import Subsets
 
 MAKERS = (
-    "answers", "calibrate", "config", "data", "engines", "explain", "folds", "loaders", "losses", "manifest",
-    "network", "probability", "probing", "recorder", "sampling", "scoring", "subsets",
+    "answers", "calibrate", "cam", "config", "conformal", "csv_tables", "data", "engines", "film_reading",
+    "folds", "loaders", "losses", "manifest", "network", "probability", "probing", "recorder", "sampling", "scoring", "subsets",
     "targets", "train", "transforms",
     "networks/darkcovidnet", "networks/efficientnet", "networks/registry", "networks/residual",
     "networks/teaching", "exclusions",
