@@ -17,8 +17,8 @@ from model.subsets import Subsets
 
 MAKERS = (
     "answers", "calibrate", "cam", "config", "conformal", "csv_tables", "data", "engines", "film_reading",
-    "folds", "loaders", "losses", "manifest", "network", "probability", "probing", "recorder", "sampling", "scoring", "subsets",
-    "targets", "train", "transforms",
+    "folds", "loaders", "losses", "manifest", "network", "probability", "probing", "recorder", "sampling",
+    "scoring", "subsets", "targets", "train", "transforms",
     "networks/darkcovidnet", "networks/efficientnet", "networks/registry", "networks/residual",
     "networks/teaching", "exclusions",
 )  # fmt: skip
