@@ -12,7 +12,7 @@ from model.checkpoint import Model
 from model.class_checks import calibrating
 from model.evaluation_sets import REST, ROLES
 from model.origins import IMAGENET, origin_of
-from model.release_figures import REQUIRED, Figures
+from model.release_figures import HELD_OUT, REQUIRED, Figures, is_defined
 from model.report_html import limits, warnings
 from model.set_report import FEWEST
 
@@ -116,6 +116,7 @@ def context(model: Model, figures: Figures) -> dict[str, Any]:
         "subsets": subsets,
         "data_sources": data_sources(model),
         "tested_sources": tested_sources(model),
+        "networks": networks(model, figures),
         "unseen": sets[ROLES["unseen"]]["films"] if ROLES["unseen"] in sets else 0,
         "gate_sources": gate_sources(details["gate"]),
         "imagenet": IMAGENET,
@@ -153,6 +154,16 @@ def tested_sources(model: Model) -> list[dict[str, Any]]:
     behind = {row["name"] for row in data_sources(model)}
     tested = {name.rsplit(":", 1)[0] for name in films_of(model).get("test", {})}
     return [{"name": name, "origin": origin_of(name)} for name in sorted(tested - behind)]
+
+
+def networks(model: Model, figures: Figures) -> dict[str, dict[str, Any]]:
+    """Return the studies' figures by network; the released one has its own of the families held out."""
+    found: dict[str, dict[str, Any]] = dict(figures["details"]["studies"].get("networks", {}))
+    released = model.config.network.name
+    if released in found:
+        own = {name: figures[name] for name in HELD_OUT if is_defined(figures, name)}
+        found[released] = own | found[released]
+    return found
 
 
 def gate_sources(gate: dict[str, Any]) -> list[dict[str, Any]]:

@@ -196,10 +196,12 @@ def test_the_shipped_model_gives_the_logits_it_always_gave() -> None:
     with torch.inference_mode():
         logits = network(batch)
 
-    torch.testing.assert_close(logits, torch.tensor([RECORDED]), atol=1e-5, rtol=1e-5)
+    # Another processor, or another number of threads, adds in another order.
+    torch.testing.assert_close(logits, torch.tensor([RECORDED]), atol=1e-4, rtol=1e-4)
 
 
-RECORDED = (-0.9789984, 0.0993526)
+RECORDED = (-1.0533594, -0.1684988)
+"""Of the weights 9942b888."""
 
 
 def test_logits_are_linear_in_the_average_of_the_last_map(network: FilmNetwork) -> None:

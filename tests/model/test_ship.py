@@ -22,7 +22,7 @@ from model.config import Config, DataConfig, HeadConfig, to_dict
 from model.folds import SPLIT
 from model.gate import GATE, GATE_WEIGHTS, load_gate
 from model.release_figures import EVALUATE, REPRODUCE, REQUIRED
-from model.sheets import SHEETS, among, cell, data_sources
+from model.sheets import SHEETS, among, cell, data_sources, networks
 from model.ship import METRICS
 from model.studies import STUDIES, WANTED, config_of, recipe_sha256
 from model.train import main as train
@@ -763,3 +763,19 @@ def test_figures_of_a_quick_run_are_refused(
     said = refused(run.words(tmp_path / "to", figures=instead), capsys)
 
     assert "within-cohen of efficientnet-lite0 is of another recipe than model.studies holds" in said
+
+
+def test_among_networks_the_released_one_has_its_own_figures_of_held_out_families(
+    run: Run, figures: dict[str, Any]
+) -> None:
+    model = load_model(run.folder / "run" / "model")
+    studied = {"teaching-cnn": {"within_cohen_auc": figures["within_cohen_auc"]}, "darkcovidnet": {}}
+    told = {**figures, "details": {**figures["details"], "studies": {"networks": studied}}}
+
+    found = networks(model, told)
+
+    assert set(found["teaching-cnn"]) == {
+        "within_cohen_auc", "held_out_radiography_auc", "held_out_hannover_sensitivity",
+    }  # fmt: skip
+    assert found["teaching-cnn"]["held_out_radiography_auc"] == figures["held_out_radiography_auc"]
+    assert found["darkcovidnet"] == {}
