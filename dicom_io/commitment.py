@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 from pynetdicom import evt
+from pynetdicom.pdu import P_DATA_TF
 
 from dicom_io.association import EXPLICIT_LE, IMPLICIT_LE, Target, associate
 from dicom_io.commitment_scp import (
@@ -63,6 +64,8 @@ class _Answers:
 
     transaction_uid: str
     came: list[CommitmentAnswer] = field(default_factory=list)
+    heard: bool = False
+    """Whether the answer to our question came; our response to it may still be on its way."""
     complete: Event = field(default_factory=Event)
 
     def take(self, event: Any) -> tuple[int, None]:
@@ -72,8 +75,13 @@ class _Answers:
             return CommitmentStatus.INVALID_ARGUMENT, None
         self.came.append(answer)
         if answer.transaction_uid == self.transaction_uid:
-            self.complete.set()
+            self.heard = True
         return CommitmentStatus.SUCCESS, None
+
+    def sent(self, event: Any) -> None:
+        # Only when our response is out: a release before it breaks the association, and the peer asks again.
+        if self.heard and isinstance(event.pdu, P_DATA_TF):
+            self.complete.set()
 
 
 def request(
@@ -108,7 +116,7 @@ def request(
     """
     answers = _Answers(transaction_uid)
     contexts = [(PUSH_MODEL, EXPLICIT_LE), (PUSH_MODEL, IMPLICIT_LE)]
-    handlers = [(evt.EVT_N_EVENT_REPORT, answers.take)]
+    handlers = [(evt.EVT_N_EVENT_REPORT, answers.take), (evt.EVT_PDU_SENT, answers.sent)]
     with associate(target, contexts, handlers=handlers) as association:
         if not association.accepted_contexts:
             raise DestinationError(

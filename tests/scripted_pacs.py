@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
+from queue import Queue
 from threading import Event, Thread
 from typing import Any, Self
 
@@ -73,6 +74,8 @@ class ScriptedPacs:
     """Called before the question for commitment is answered."""
     asked: list[tuple[str, list[str]]] = field(default_factory=list)
     """Transaction UID and SOP Instance UIDs of each question for commitment."""
+    responses: Queue[int] = field(default_factory=Queue)
+    """What answers on the association of the question were answered; -1 where nothing came."""
     tls: Any = None
     """A server's SSL context, with which the port speaks TLS alone."""
     held: dict[str, Dataset] = field(default_factory=dict)
@@ -173,7 +176,7 @@ class ScriptedPacs:
     def _answer_here(self, association: Any, information: Dataset) -> None:
         # The answer to the question goes first; then nobody else writes.
         time.sleep(0.05)
-        self._send(association, information)
+        self.responses.put(self._send(association, information))
 
     def information(self, question: int = -1) -> Dataset:
         """What is answered to one of the questions, by what is held and what is not to be committed."""

@@ -1,6 +1,7 @@
 """Asking for storage commitment, and the answers that a peer may give."""
 
 import time
+from typing import Any
 
 import pytest
 from builders import CR_STORAGE, build_film
@@ -35,6 +36,22 @@ def test_an_object_that_is_held_is_committed_on_the_same_association() -> None:
     assert time.monotonic() - began < 5, "it does not wait longer than the answer takes"
     assert (answer.transaction_uid, answer.committed, answer.failed) == (TRANSACTION, (REFERENCE,), ())
     assert pacs.asked == [(TRANSACTION, [REFERENCE.sop_instance_uid])]
+
+
+def test_the_peer_gets_our_response_to_its_answer_before_the_release(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    take = commitment._Answers.take
+
+    def on_a_busy_machine(answers: commitment._Answers, event: Any) -> tuple[int, None]:
+        taken = take(answers, event)
+        time.sleep(0.5)
+        return taken
+
+    monkeypatch.setattr(commitment._Answers, "take", on_a_busy_machine)
+    with ScriptedPacs.running() as pacs:
+        ask(pacs)
+        assert pacs.responses.get(timeout=20) == 0x0000
 
 
 def test_an_object_that_is_not_held_fails_with_its_reason() -> None:
