@@ -16,7 +16,6 @@ from dicom_io.scu import Outcome
 from dicom_io.tls import TlsFiles, server_context
 
 pytestmark = [
-    pytest.mark.usefixtures("collected"),
     pytest.mark.filterwarnings(
         # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
         "ignore:Exception ignored in. <(socket.socket|ssl.SSLSocket):pytest.PytestUnraisableExceptionWarning"

@@ -1,6 +1,5 @@
 """`cxr-worker doctor`: each way in which a peer can fail us is told apart, with the box to tick."""
 
-import gc
 import json
 import socket
 import ssl
@@ -33,13 +32,6 @@ pytestmark = pytest.mark.filterwarnings(
     # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
     "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def sockets_are_collected_here() -> Iterator[None]:
-    """What pynetdicom leaves open is found while the filter above holds."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture(autouse=True)

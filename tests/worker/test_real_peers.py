@@ -33,7 +33,6 @@ COMPARED = (
 )
 
 pytestmark = [
-    pytest.mark.usefixtures("collected"),
     pytest.mark.filterwarnings(
         # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
         "ignore:Exception ignored in. <(socket.socket|ssl.SSLSocket):pytest.PytestUnraisableExceptionWarning"
