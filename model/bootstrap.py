@@ -106,7 +106,7 @@ def resample(
 def intervals(films: Films, set_name: str, seed: int = 0) -> dict[str, Figure]:
     """Return each figure of the films with its 95 % interval (percentile bootstrap).
 
-    Of a share whose events are rare (see `exact_interval`) resamples say too little, and of one without
+    Of a share whose events are rare (see `exact_of_rare`) resamples say too little, and of one without
     events nothing: its interval is the exact binomial one. The calibration error is larger
     in a resample than in the set it is drawn from, for drawing adds noise: its interval is moved back by
     the median excess.
@@ -127,9 +127,8 @@ def _figure(name: str, value: float, drawn_B: Float64, films: Films, set_name: s
     low, high = percentiles(name, value, drawn_B)
     if name == "ece":
         method += ", moved by the median excess of the resamples"
-    if is_rate(name) and is_rare(value, units):
-        low, high = exact_interval(value, units)
-        method = f"exact binomial, 95 %, of {counted(films.units, units)}"
+    if is_rate(name) and (exact := exact_of_rare(value, films.units, units)):
+        low, high, method = exact
     if undefined := int(np.isnan(drawn_B).sum()):
         method += f"; not defined in {undefined} resamples"
     return Figure(rounded(value), rounded(low), rounded(high), n, set_name, method)
@@ -140,21 +139,32 @@ def is_rate(name: str) -> bool:
     return name in RATES or name.startswith(("sensitivity_", "precision_"))
 
 
-def is_rare(rate: float, units: int) -> bool:
-    """Return whether a share over so many patients has fewer than `RARE` events, or all but so few."""
-    return min(rate, 1 - rate) * units < RARE
-
-
-def exact_interval(rate: float, units: int) -> tuple[float, float]:
-    """Return the exact binomial 95 % interval of a share over so many patients.
+def exact_of_rare(rate: float, units: Units, count: int) -> tuple[float, float, str] | None:
+    """Return the ends of the exact binomial 95 % interval of a share and the method in words.
 
     Clopper and Pearson (1934), for shares of films of patients by Korn and Graubard (1998, Survey Methodology
     24:193): as many draws as there are patients, and the events may be no whole number.
+
+    Parameters
+    ----------
+    rate
+        The share.
+    units
+        The patients of the whole set.
+    count
+        How many of them the share is of.
+
+    Returns
+    -------
+    tuple
+        None where there are `RARE` events or more, and as many films without one.
     """
-    events = rate * units
-    low = beta.ppf(0.025, events, units - events + 1) if events > 0 else 0.0
-    high = beta.ppf(0.975, events + 1, units - events) if events < units else 1.0
-    return float(low), float(high)
+    if min(rate, 1 - rate) * count >= RARE:
+        return None
+    events = rate * count
+    low = beta.ppf(0.025, events, count - events + 1) if events > 0 else 0.0
+    high = beta.ppf(0.975, events + 1, count - events) if events < count else 1.0
+    return float(low), float(high), f"exact binomial, 95 %, of {counted(units, count)}"
 
 
 def percentiles(name: str, value: float, drawn_B: Float64) -> tuple[float, float]:

@@ -17,13 +17,13 @@ from model.bootstrap import Figure, to_json
 from model.checkpoint import RELEASE, Model, load_model
 from model.command_edge import count, one_line_errors
 from model.evaluate import Request, choose, request_of, scored_by
+from model.film_reading import read_film
 from model.manifest import EXPECTED, Film
 from model.maps import METHODS
 from model.maps.explainer import Explainer
 from model.maps.faithful import BASELINES, KINDS, Curves, curves_of, figures_of, gains, randomised, verdict
 from model.maps.faithful_plot import plot_faithfulness
 from model.metrics import Float64, Units
-from model.scoring import read_film
 from model.transforms import IMAGE, evaluation_transform
 
 log = logging.getLogger(__name__)

@@ -9,11 +9,9 @@ import numpy as np
 from model.bootstrap import (
     Figure,
     Films,
-    counted,
     described,
-    exact_interval,
+    exact_of_rare,
     intervals,
-    is_rare,
     is_rate,
     percentiles,
     resample,
@@ -101,10 +99,11 @@ def summarise_folds(folds: Sequence[Fold], set_name: str, kind: str = "folds") -
             continue
         low, high = percentiles(name, whole[name], drawn[name])
         how = described(units)
-        count = _units_behind(name, [fold for fold in folds if fold.name in inside])
-        if is_rate(name) and is_rare(whole[name], count):
-            low, high = exact_interval(whole[name], count)
-            how = f"exact binomial, 95 %, of {counted(units, count)}, of all {kind}"
+        if is_rate(name):
+            count = _units_behind(name, [fold for fold in folds if fold.name in inside])
+            if exact := exact_of_rare(whole[name], units, count):
+                low, high, how = exact
+                how = f"{how}, of all {kind}"
         values = [found[fold][name].value or 0.0 for fold in inside]
         method = (
             f"mean over {len(inside)} {kind} ({', '.join(inside)}), each with its own model, never pooled, "

@@ -3,6 +3,7 @@
 Shapes: N films, F numbers of a summary.
 """
 
+import io
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,13 +19,14 @@ from tqdm import tqdm
 from model.checkpoint import Model
 from model.evaluation_sets import units_of
 from model.exclusions import reason_of
+from model.film_reading import read_film
 from model.folds import number_sets
 from model.gate import CHILD, LATERAL, NOT_CHEST
 from model.manifest import Film, read_manifest
 from model.near_duplicates import close_pairs, difference_hash, state_of
-from model.scoring import read_film
 from model.stages import Stages
 from model.transforms import IMAGE, PICTURES, evaluation_transform
+from model.whole_files import write_whole
 
 ADULT = "adult"
 FAMILY_OF = {"rsna": "nih", "nih14": "nih", "darkcovidnet": "cohen", "radiography:normal": "nih"}
@@ -39,6 +41,7 @@ CHILD_KINDS = "chest_child"
 NEIGHBOURS = 20
 """Pictures that name no patient: so many neighbours in the order of names are held together."""
 BATCH = 32
+
 log = logging.getLogger(__name__)
 
 
@@ -211,11 +214,9 @@ def _cached(cache: Path | None, weights_sha256: str) -> dict[str, NDArray[np.flo
 def _keep(cache: Path | None, weights_sha256: str, known: Mapping[str, NDArray[np.float32]]) -> None:
     if cache is None:
         return
-    # Beside it first: half a file would be worse than none.
-    beside = cache.with_name(f"{cache.name}.part")
-    with beside.open("wb") as file:
-        np.savez(file, network=weights_sha256, keys=list(known), summaries=np.stack(list(known.values())))
-    beside.replace(cache)
+    data = io.BytesIO()
+    np.savez(data, network=weights_sha256, keys=list(known), summaries=np.stack(list(known.values())))
+    write_whole(cache, data.getvalue())
 
 
 def _summaries(model: Model, films: Sequence[tuple[Path, GateFilm]]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""A manifest, a folder per class or a tree of DICOM files becomes a list of films with their labels."""
+"""A manifest becomes a list of films with their labels; what has none yet: `model.sources`."""
 
 import hashlib
 import posixpath

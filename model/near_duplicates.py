@@ -15,6 +15,7 @@ from PIL import Image
 from dicom_io.errors import CxrError
 from model.predict import MIN_SIDE_PX
 from model.transforms import load_film
+from model.whole_files import write_whole
 
 SIDE = 16
 """The hash has SIDE x SIDE bits: is a cell brighter than its left neighbour?"""
@@ -101,11 +102,10 @@ def _read_cache(cache: Path) -> dict[str, Look]:
 
 
 def _write_cache(cache: Path, known: dict[str, Look]) -> None:
-    beside = cache.with_name(cache.name + ".part")
+    stored = json.dumps({key: (look.reason, look.words) for key, look in known.items()})
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps({key: (look.reason, look.words) for key, look in known.items()}))
-        beside.replace(cache)
+        write_whole(cache, stored.encode())
     except OSError as error:
         log.warning("what was seen of the films is not remembered: %s", error)
 

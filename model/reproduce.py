@@ -191,7 +191,7 @@ def carry_out(units: Sequence[Unit], given: Given) -> None:
     StudyFailed
         As soon as a run ends with an error; what was finished stays, and what runs beside it is waited for.
     """
-    for unit in units:
+    for unit in {unit.shared: unit for unit in units}.values():
         write_study(given.config(unit), STUDIES[unit.study], given.manifest, unit.shared)
     left = [unit for unit in units if not unit.done]
     log.info("%d of %d runs are there", len(units) - len(left), len(units))

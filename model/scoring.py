@@ -17,8 +17,6 @@ from model.manifest import Film
 from model.network import FilmNetwork
 from model.transforms import IMAGE, evaluation_transform
 
-__all__ = ["BATCH", "Change", "Scores", "film_batches", "read_film", "score_films"]
-
 BATCH = 16
 """Films in a batch. With more each takes as long, and memory grows: 3.4 GB at 64 against 1.4 GB at 288 px."""
 

@@ -24,7 +24,7 @@ from model.release_figures import (
     read_figures,
 )  # fmt: skip
 from model.sheets import render
-from model.studies import STUDIES, config_of, recipe_sha256
+from model.studies import recipe_of_today
 from model.whole_files import write_whole
 
 LARGEST = 30_000_000
@@ -173,7 +173,7 @@ def read_studies(path: Path) -> Figures:
     found = read_figures(path, REPRODUCE)
     for network, recipes in found["details"].get("recipes", {}).items():
         for study, came in recipes.items():
-            expected = recipe_sha256(config_of(STUDIES[study], network)) if study in STUDIES else "none"
+            expected = recipe_of_today(study, network)
             if came != expected:
                 raise ValueError(
                     f"{path}: {study} of {network} is of another recipe than model.studies holds, or of a "

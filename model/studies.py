@@ -208,6 +208,13 @@ def recipe_sha256(config: Config) -> str:
     return hashlib.sha256(json.dumps(to_dict(whole), sort_keys=True).encode()).hexdigest()
 
 
+def recipe_of_today(study: str, network: str) -> str | None:
+    """Return `recipe_sha256` of a study as it would run now; None where study or network is gone."""
+    if study not in STUDIES or network not in RECIPES:
+        return None
+    return recipe_sha256(config_of(STUDIES[study], network))
+
+
 def _within(head: HeadConfig, study: Study) -> HeadConfig:
     # A label without films here would be an empty class.
     kept = set(study.labels)

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from model.evaluate import Request, choose
+from model.film_reading import read_film
 from model.maps.explainer import Explainer
 from model.overlay import Scale
-from model.scoring import read_film
 
 PERCENTILE = 99.0
 """Of the films' largest values, the one that gets the strongest colour: as for the scale of the model."""

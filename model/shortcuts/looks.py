@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 from model.answers import covid_log_odds
 from model.checkpoint import Model
+from model.film_reading import read_film
 from model.manifest import Film
 from model.metrics import Bool, Float64, Units
-from model.scoring import BATCH, read_film
+from model.scoring import BATCH
 from model.shortcuts.changes import CHANGES
 from model.transforms import IMAGE, evaluation_transform
 
