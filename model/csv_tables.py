@@ -2,7 +2,9 @@
 
 import csv
 import io
+from collections import Counter
 from pathlib import Path
+from typing import cast
 
 Row = dict[str, str | None]
 
@@ -22,7 +24,8 @@ def read_table(path: Path, data: bytes | None = None) -> tuple[tuple[str, ...], 
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not UTF-8 or no CSV, a quote that is never closed among it; the message names file and line.
+        If it is not UTF-8 or no CSV, a quote that is never closed among it, two columns have one name, or a
+        row has a value that no column names; the message names file and line.
     """
     if data is None:
         data = path.read_bytes()
@@ -41,7 +44,9 @@ def read_table(path: Path, data: bytes | None = None) -> tuple[tuple[str, ...], 
     try:
         names = tuple(reader.fieldnames or ())
         line = reader.line_num + 1
+        _check_names(path, names)
         for row in reader:
+            _check_width(path, line, row, len(names))
             rows.append((line, row))
             line = reader.line_num + 1
     except csv.Error as error:
@@ -50,3 +55,26 @@ def read_table(path: Path, data: bytes | None = None) -> tuple[tuple[str, ...], 
             'only around a whole value, and is doubled within one ("")'
         ) from error
     return names, rows
+
+
+def _check_names(path: Path, names: tuple[str, ...]) -> None:
+    twice = sorted(name for name, times in Counter(names).items() if name and times > 1)
+    if twice:
+        raise ValueError(
+            f"{path}, line 1: expected each column once, came {twice} more than once: which of them holds, "
+            "nobody knows"
+        )
+
+
+def _check_width(path: Path, line: int, row: Row, columns: int) -> None:
+    """Refuse values behind the last column: a comma without quotes has moved every value after it.
+
+    Empty ones are let through, since spreadsheets write them.
+    """
+    # ``csv.DictReader`` keeps what no column names as a list under None.
+    beyond = cast("dict[None, list[str]]", row).pop(None, [])
+    if any(value.strip() for value in beyond):
+        raise ValueError(
+            f"{path}, line {line}: expected {columns} values, one per column, came {columns + len(beyond)}: "
+            'a value that holds a comma stands in quotes ("a,b")'
+        )

@@ -253,6 +253,28 @@ def test_a_stray_quote_is_told_with_its_line_and_swallows_no_film(
         data.read_manifest(written(tmp_path, text), LABELS)
 
 
+def test_a_comma_outside_quotes_is_told_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "path,label,patient_id\na.png,covid,1\nb, front.png,covid,2\n")
+
+    with pytest.raises(ValueError, match=r"manifest\.csv, line 3: expected 3 values, .*, came 4: .* quotes"):
+        data.read_manifest(path, LABELS)
+
+
+def test_empty_values_behind_the_last_column_are_passed_over(tmp_path: Path) -> None:
+    (film,) = data.read_manifest(written(tmp_path, "path,label\na.png,covid,,\n"), LABELS)
+
+    assert (film.path, film.label) == ("a.png", "covid")
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "path,label,label\na.png,covid,normal\n")
+
+    with pytest.raises(
+        ValueError, match=r"line 1: expected each column once, came \['label'\] more than once"
+    ):
+        data.read_manifest(path, LABELS)
+
+
 def test_a_manifest_that_is_no_utf_8_is_told_with_its_line(tmp_path: Path) -> None:
     path = written(tmp_path, "path,label,source\na.png,covid,x\nb.png,covid,Köln\n", "latin-1")
 
