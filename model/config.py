@@ -85,8 +85,6 @@ class DataConfig:
     """Part of the other films that chooses the epoch."""
     test_fraction: float = 0.15
     """Part of the other films that chooses nothing."""
-    folder: str = ""
-    """Folder that the manifest's paths are relative to; empty means the manifest's own. Never stored."""
 
     def __post_init__(self) -> None:
         for name in ("calibration_fraction", "validation_fraction"):
@@ -288,10 +286,8 @@ class Config:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Return the config as plain JSON values, without the data folder of this machine."""
-    values = dataclasses.asdict(config)
-    del values["data"]["folder"]
-    plain: dict[str, Any] = json.loads(json.dumps(values))
+    """Return the config as plain JSON values."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return plain
 
 

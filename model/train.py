@@ -85,17 +85,12 @@ def train(config: Config, run: Run) -> Path | None:
     if network is None:
         return None
     used = films[calibrating(config)]
-    calibration = calibrate.calibrate(network, config, data_folder(config, run), used)
+    calibration = calibrate.calibrate(network, config, run.manifest.parent, used)
     provenance = describe(config, run, films) | told
     folder = run.out / MODEL
     checkpoint.save_model(folder, checkpoint.Model(config, calibration, network, "", provenance))
     shutil.copyfile(run.out / SPLIT, folder / SPLIT)
     return folder
-
-
-def data_folder(config: Config, run: Run) -> Path:
-    """Return the folder that the manifest's paths are relative to."""
-    return Path(config.data.folder) if config.data.folder else run.manifest.parent
 
 
 def fit(config: Config, run: Run, films: Subsets) -> tuple[FilmNetwork | None, dict[str, Any]]:
@@ -105,7 +100,7 @@ def fit(config: Config, run: Run, films: Subsets) -> tuple[FilmNetwork | None, d
     """
     network = start_network(config, run)
     start_heads(network, config, run, films)
-    training, sampler, validation = make_loaders(config, data_folder(config, run), films)
+    training, sampler, validation = make_loaders(config, run.manifest.parent, films)
     trainer, evaluator, parts = make_engines(config, (training, validation), network)
     leads = idist.get_rank() == 0
     runlog = RunLog(run.out, run.mlflow) if leads else None
@@ -167,7 +162,7 @@ def start_heads(network: FilmNetwork, config: Config, run: Run, films: Subsets) 
     if run.resume:
         return
     if config.schedule.probe > 0:
-        probe_heads(network, config, data_folder(config, run), films["train"])
+        probe_heads(network, config, run.manifest.parent, films["train"])
     if idist.get_rank() == 0:
         checkpoint.save_weights(run.out / START, network)
 

@@ -26,7 +26,7 @@ from model.resuming import check_resume, check_unused
 from model.run import Run
 from model.sources import dicom_tree, folder_per_class, write_manifest
 from model.subsets import choose_films
-from model.train import data_folder, train
+from model.train import train
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +248,7 @@ def carry_out(options: argparse.Namespace, config: Config, run: Run) -> int:
         config, run = reduced(config, run)
     if options.contact_sheet:
         films = choose_films(config, run)["train"]
-        contact_sheet(config, data_folder(config, run), films, options.contact_sheet)
+        contact_sheet(config, run.manifest.parent, films, options.contact_sheet)
         log.info("contact sheet written to %s", options.contact_sheet)
         return 0
     if not options.no_check and not run.resume:
@@ -282,7 +282,7 @@ def report_checks(config: Config, run: Run, cache: Path | None) -> None:
         return
     films = [film for members in chosen.values() for film in members]
     subset_of = {film.path: subset for subset, members in chosen.items() for film in members}
-    report = checks.check(films, data_folder(config, run), subset_of, cache)
+    report = checks.check(films, run.manifest.parent, subset_of, cache)
     checks.write_report(report, run.out / "checks.json")
     print(report.in_words(), flush=True)
     if report.errors:
