@@ -63,7 +63,8 @@ def material_of(model: Model, request: Request, most: int, seed: int = 0) -> Mat
     dicom_io.errors.UnreadablePixels
         If a film cannot be read or is too small.
     """
-    films, units, _ = choose(model, request)
+    films, units, left_out = choose(model, request)
+    log.info("%d films of %s, left out: %s", len(films), request.manifest.name, left_out or "none")
     covid_label = model.config.data.covid_label
     chosen_N = draw(units, most, seed)
     films = [film for film, inside in zip(films, chosen_N, strict=True) if inside]

@@ -103,7 +103,7 @@ def check(
     for film in films:
         counts[film.source][film.label] += 1
     errors = [f"{len(unreadable)} films cannot be used"] if unreadable else []
-    warnings = [*_lonely_classes(films), *_one_source_per_class(films)]
+    warnings = [*_no_patients(films), *_lonely_classes(films), *_one_source_per_class(films)]
     if apart:
         warnings.append(
             f"{len(apart)} pairs of films look alike and stand in different subsets: if they are copies, the "
@@ -111,6 +111,15 @@ def check(
         )
     plain = {source: dict(labels) for source, labels in counts.items()}
     return Report(len(films), plain, errors, warnings, unreadable, apart)
+
+
+def _no_patients(films: Sequence[data.Film]) -> list[str]:
+    if any(film.patient_id or film.group for film in films):
+        return []
+    return [
+        "no film names its patient (patient_id) or group: films of one patient may be learned and tested, "
+        "and every interval is too narrow"
+    ]
 
 
 def _lonely_classes(films: Sequence[data.Film]) -> list[str]:

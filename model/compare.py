@@ -200,6 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with one_line_errors(parser):
         read = (read_predictions(options.first), read_predictions(options.second))
+        if options.covid_label not in (there := sorted(set(read[0].label))):
+            raise ValueError(f"no film has the label {options.covid_label}, expected one of {there}")
         found = compare_predictions(*read, options.covid_label)
         if options.out:
             options.out.write_text(json.dumps(found, indent=1) + "\n")

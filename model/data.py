@@ -14,7 +14,7 @@ from model.folds import (
 )
 from model.manifest import EXPECTED, Film, leave_out, manifest_sha256, read_manifest
 from model.sampling import sampling_weights
-from model.targets import head_answer, targets
+from model.targets import targets
 
 __all__ = [
     "EXPECTED",
@@ -24,7 +24,6 @@ __all__ = [
     "fold_split",
     "folds",
     "group_units",
-    "head_answer",
     "leave_out",
     "manifest_sha256",
     "read_folds",

@@ -15,12 +15,16 @@ from model.manifest import SIDE_VIEW, Film, view_of
 ADULT_YEARS = 18
 """From this age on a patient is no child, for films that are learned as for those that are judged."""
 
-UIDS = {"sop_instance_uid": "SOPInstanceUID", "study_instance_uid": "StudyInstanceUID"}
-"""Columns of a table of labels, by the header that they repeat."""
+KEPT = {
+    "sop_instance_uid": "SOPInstanceUID",
+    "study_instance_uid": "StudyInstanceUID",
+    "modality": "Modality",
+}
+"""What is said of a file besides its film, by the attribute that says it."""
 
 
 def film_of(root: Path, path: str, label: str = "") -> tuple[Film, dict[str, str]]:
-    """Return a DICOM file as a film, and the UIDs by which a table may name it.
+    """Return a DICOM file as a film, and what tells it from others.
 
     Parameters
     ----------
@@ -37,7 +41,7 @@ def film_of(root: Path, path: str, label: str = "") -> tuple[Film, dict[str, str
         With Patient ID (0010,0020); view `SIDE_VIEW` or what View Position (0018,5101) says; age group by
         Patient's Age (0010,1010), else by birth and study date. ``unknown`` where the header says nothing.
     dict
-        The keys of `UIDS` with their values.
+        The keys of `KEPT` with their values; empty where the header says nothing.
 
     Raises
     ------
@@ -50,7 +54,7 @@ def film_of(root: Path, path: str, label: str = "") -> tuple[Film, dict[str, str
             ages = ("PatientAge", "PatientBirthDate", "StudyDate", "AcquisitionDate")
             years = age_years(*(_text(header, keyword) for keyword in ages))
             film = Film(path, label, _text(header, "PatientID"), view=_view(header), age_group=_group(years))
-            return film, {name: _text(header, keyword) for name, keyword in UIDS.items()}
+            return film, {name: _text(header, keyword) for name, keyword in KEPT.items()}
     except PARSE_FAILURES as error:
         raise NotDicom(f"expected a DICOM file, {path} is none: {type(error).__name__}") from error
 

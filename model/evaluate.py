@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from model import answers, compare, own_network, probability, processor
 from model.audit_file import read_audit
 from model.checkpoint import RELEASE, Model, load_model
@@ -21,7 +23,7 @@ from model.fold_files import print_folds, write_fold_summary
 from model.folds import SUBSETS, read_split
 from model.known_films import LEARNED, paths_in, split_in
 from model.manifest import EXPECTED, Film, leave_out, manifest_sha256, read_manifest
-from model.metrics import Units
+from model.metrics import Float64, Units
 from model.plots import NOTE
 from model.predictions import Predictions, read_predictions
 from model.scoring import score_films
@@ -115,7 +117,12 @@ def predict(model: Model, folder: Path, films: Sequence[Film], units: Units) -> 
     scores = score_films(model.network, model.config.transforms, folder, films)
     odds_N = answers.covid_log_odds(scores.logits_NK, model.config)
     probability_N = probability.calibrated(odds_N, model.calibration)
-    predictions = Predictions(
+    return Evaluated(model, films, said(model, films, units, probability_N), scores.logits_NK)
+
+
+def said(model: Model, films: Sequence[Film], units: Units, probability_N: Float64) -> Predictions:
+    """Return the predictions of films whose calibrated probabilities are given."""
+    return Predictions(
         path=[film.path for film in films],
         label=[film.label for film in films],
         source=[film.source for film in films],
@@ -125,7 +132,6 @@ def predict(model: Model, folder: Path, films: Sequence[Film], units: Units) -> 
         threshold=model.calibration.threshold,
         decision=[probability.decide(float(p), model.calibration) for p in probability_N],
     )
-    return Evaluated(model, films, predictions, scores.logits_NK)
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,8 @@ def measure(model: Model, request: Request) -> Measured:
     films, units, reasons = choose(model, request)
     # Read before hours of scoring, so that a wrong file is known at once.
     other = read_predictions(request.against) if request.against else None
+    if other is not None:
+        compare.pair(said(model, films, units, np.zeros(len(films))), other)
     audited = read_audit(request.audit, model.weights_sha256) if request.audit else None
     evaluated = predict(model, request.manifest.parent, films, units)
     sets, curves = {}, {}
@@ -195,8 +203,9 @@ def evaluate(model: Model, request: Request, out: Path) -> dict[str, Any]:
 
     `out` then holds ``metrics.json``, ``predictions.csv``, ``curves.json``, pictures and ``report.html``.
     """
-    found = measure(model, request)
+    # Before hours of scoring too: a folder that cannot be written to is known at once.
     out.mkdir(parents=True, exist_ok=True)
+    found = measure(model, request)
     folder = request.manifest.parent if request.gallery else None
     write_files(out, found.report, found.curves, found.evaluated, folder)
     return found.report
@@ -223,6 +232,7 @@ def describe(model: Model, request: Request, left_out: dict[str, int]) -> dict[s
         "config_sha256": model.config_sha256 or config_sha256(model.config),
         **{name: calibration[name] for name in kept},
         "threshold_chosen_on": model.calibration.method,
+        "covid_label": model.config.data.covid_label,
         "held_out_sources": list(model.config.data.held_out_sources),
         "left_out": left_out,
     }
@@ -275,6 +285,21 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def check_alone(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the command if an option of scoring stands beside ``--folds``, which sums up what was scored."""
+    given = [
+        option
+        for option, value in (
+            ("--split", options.split), ("--subset", options.subset), ("--against", options.against),
+            ("--audit", options.audit), ("--prevalence", options.prevalence),
+            ("--score-training-films", options.score_training_films), ("--no-gallery", options.no_gallery),
+        )
+        if value
+    ]  # fmt: skip
+    if given:
+        parser.error(f"{', '.join(given)}: give it where each fold is evaluated, --folds sums those up")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = make_parser()
@@ -284,6 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with one_line_errors(parser):
         own_network.enter(options.network_file)
         if options.folds:
+            check_alone(parser, options)
             print_folds(write_fold_summary(options.folds, options.out))
             print(f"report: {options.out / 'report.html'}")
             return 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from model.checkpoint import Model
 from model.folds import group_units
 from model.manifest import Film
 from model.metrics import Bool, Units
-from model.origins import collection_of, family_of, from_different_places
+from model.origins import ORIGINS, UNNAMED, collection_of, family_of, from_different_places
 
 NORMAL = ("normal",)
 DISEASE = ("pneumonia", "other")
@@ -42,13 +43,16 @@ class EvaluationSet:
 def units_of(films: Sequence[Film]) -> Units:
     """Return the patients and groups of films.
 
-    A patient id that ends in the film's own file name was made up from it: such a film names no patient.
+    A patient id that is the film's own file name, alone or after the source or a collection's name as
+    `model.manifests` writes it, was made up from it: such a film names no patient.
     """
-    named = [
-        bool(film.patient_id) and not film.patient_id.endswith(film.path.rsplit("/", 1)[-1].rsplit(".", 1)[0])
-        for film in films
-    ]
-    return Units(group_units(films), np.array(named, bool))
+    return Units(group_units(films), np.array([_names_its_patient(film) for film in films], bool))
+
+
+def _names_its_patient(film: Film) -> bool:
+    stem = PurePosixPath(film.path).stem
+    made_up = {stem, *(f"{place}-{stem}" for place in (film.source, *ORIGINS))}
+    return bool(film.patient_id) and film.patient_id not in made_up
 
 
 def evaluation_sets(films: Sequence[Film], model: Model) -> list[EvaluationSet]:
@@ -95,17 +99,19 @@ def role_sets(films: Sequence[Film], model: Model) -> list[EvaluationSet]:
 
     A model knows its sources by the counts of its provenance (``source:label``, by subset), and families by
     `model.origins`: a source whose films are those of a training source under another name is not unseen. A
-    film that names no source, or one that nobody knows, counts as unseen.
+    film of a source that nobody knows counts as unseen; so does one that names none, unless the model was
+    made of films that name none.
     """
     counted = model.provenance.get("films", {})
 
     def sources(*subsets: str) -> set[str]:
-        return {name.rsplit(":", 1)[0] for subset in subsets for name in counted.get(subset, {})} - {"all"}
+        names = {name.rsplit(":", 1)[0] for subset in subsets for name in counted.get(subset, {})}
+        return {"" if name == UNNAMED else name for name in names}
 
     calibrated = set(model.config.data.calibration_sources)
     trained = sources("train", "validation")
     known = trained | calibrated
-    collections = {collection_of(source) for source in known}
+    collections = {collection_of(source) for source in known - {""}}
     kin = {film.source for film in films if film.source and collections & family_of(film.source)} - known
     roles = {
         "calibrated": [film.source in calibrated for film in films],

@@ -1,10 +1,10 @@
 """Films that are left out one by one, each with its reason; ``exclusions.csv`` names some of public sets.
 
-A film is named by its path in the manifest, or by its file's name without folder and ending, so that one
-table serves wherever a data set was put and in whatever form.
+A film is named by its path in the manifest, or by its file's name without folder, with or without ending,
+so that one table serves wherever a data set was put and in whatever form.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from model.csv_tables import read_table
@@ -41,4 +41,16 @@ def read_exclusions(path: Path) -> dict[str, str]:
 
 def reason_of(path: str, excluded: Mapping[str, str]) -> str:
     """Return why a film of a manifest is left out; empty where it is not."""
-    return excluded.get(path) or excluded.get(PurePosixPath(path).stem, "")
+    return next((excluded[name] for name in names_of(path) if name in excluded), "")
+
+
+def names_of(path: str) -> tuple[str, ...]:
+    """Return the names by which a table may mean a film, the most exact first."""
+    file = PurePosixPath(path)
+    return path, file.name, file.stem
+
+
+def unknown_names(paths: Iterable[str], excluded: Iterable[str]) -> list[str]:
+    """Return the names of a table that mean none of the films."""
+    meant = {name for path in paths for name in names_of(path)}
+    return sorted(name for name in excluded if name not in meant)

@@ -53,7 +53,8 @@ def draw(model: Model, request: Request, most: int, seed: int = 0) -> Sample:
     ValueError
         If the model calls fewer than two patients' films positive.
     """
-    films, units, _ = choose(model, request)
+    films, units, left_out = choose(model, request)
+    log.info("%d films of %s, left out: %s", len(films), request.manifest.name, left_out or "none")
     explainer = Explainer(model, next(iter(METHODS)))
     transform = evaluation_transform(model.config.transforms)
     rows: list[int] = []
@@ -128,7 +129,7 @@ def write(out: Path, found: Found, sample: Sample, described: Mapping[str, Any])
 
 def write_table(path: Path, areas: Mapping[str, Float64], films: Sequence[Film]) -> None:
     """Write a row per film and map: the areas of its curves."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "source", "map", *(f"{kind}_area" for kind in KINDS)])
         for row, film in enumerate(films):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 
-from dicom_io.errors import PermanentError, UnreadablePixels
+from dicom_io.errors import CxrError, UnreadablePixels
 from model.predict import MIN_SIDE_PX
 from model.transforms import load_film
 
@@ -21,7 +21,7 @@ def read_film(folder: Path, path: str) -> NDArray[np.float32]:
     """
     try:
         image_HW = load_film(folder / path)
-    except (PermanentError, InvalidDicomError) as error:
+    except (CxrError, InvalidDicomError) as error:
         raise UnreadablePixels(f"{path}: {error}") from error
     if min(image_HW.shape) < MIN_SIDE_PX:
         rows, columns = image_HW.shape

@@ -105,9 +105,9 @@ def _repeated(members: Sequence[Any]) -> int:
     return sum(count > 1 for count in Counter(members).values())
 
 
-def questions(folds: Sequence[FoldEvaluation], covid_label: str = "covid") -> Mapping[str, list[Asked]]:
+def questions(folds: Sequence[FoldEvaluation]) -> Mapping[str, list[Asked]]:
     """Return, per question, the films of each fold that it is put to; a question without any is left out."""
-    found = {question: ask(folds, question, covid_label) for question in SUFFIXES}
+    found = {question: ask(folds, question) for question in SUFFIXES}
     return {question: asked for question, asked in found.items() if asked}
 
 

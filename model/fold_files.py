@@ -31,13 +31,13 @@ CLASS_SUM = "sum of counts over folds"
 """Titles of the matrices that add those of the folds."""
 
 
-def summarise(folders: Sequence[Path], covid_label: str = "covid") -> dict[str, FoldSummary]:
+def summarise(folders: Sequence[Path]) -> dict[str, FoldSummary]:
     """Return the summary of each question; a fold without films of the question takes no part in it.
 
     Folds are told apart by the paths of their folders. Patients are those of one manifest, numbered over
     the whole of it.
     """
-    asked = questions(read_fold_evaluations(folders), covid_label)
+    asked = questions(read_fold_evaluations(folders))
     return {question: summarise_question(parts, question) for question, parts in asked.items()}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from model.config import DataConfig
 from model.evaluation_sets import QUESTIONS, REST
 from model.metrics import Bool, Called, Judged, Scored
 from model.predictions import Predictions, read_logits, read_predictions
@@ -27,6 +28,11 @@ class FoldEvaluation:
     """On which films its threshold was chosen, in words."""
     details: Mapping[str, Any]
     """``details`` of its ``metrics.json``: model, manifest, threshold, band, classes."""
+
+    @property
+    def covid_label(self) -> str:
+        """Return the label that counts as COVID-19."""
+        return str(self.details.get("covid_label", DataConfig().covid_label))
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,14 @@ def read_fold_evaluations(folders: Sequence[Path]) -> list[FoldEvaluation]:
     Raises
     ------
     FileNotFoundError, ValueError
-        If a file is missing or is not what `model.evaluate` writes, or a folder is given twice.
+        If a file is missing or is not what `model.evaluate` writes, a folder is given twice, or another label
+        counts as COVID-19 in one than in the others.
     """
-    return [read_fold(folder, name) for folder, name in zip(folders, names_of(folders), strict=True)]
+    folds = [read_fold(folder, name) for folder, name in zip(folders, names_of(folders), strict=True)]
+    labels = sorted({fold.covid_label for fold in folds})
+    if len(labels) > 1:
+        raise ValueError(f"expected folds in which one label counts as COVID-19, came {labels}")
+    return folds
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:
@@ -92,7 +103,7 @@ def names_of(folders: Sequence[Path]) -> list[str]:
     return ["/".join(ends[-depth : 1 - depth] if alike else ends[-depth:]) for ends in parts]
 
 
-def ask(folds: Sequence[FoldEvaluation], question: str, covid_label: str = "covid") -> list[Asked]:
+def ask(folds: Sequence[FoldEvaluation], question: str) -> list[Asked]:
     """Return, per fold, the films that a question is put to.
 
     A fold without films of both kinds takes no part, except where everything is asked: its share of one
@@ -100,9 +111,9 @@ def ask(folds: Sequence[FoldEvaluation], question: str, covid_label: str = "covi
     """
     found = []
     for fold in folds:
-        asked_N = _asked(fold.predictions, question, covid_label)
-        scored = fold.predictions.scored(covid_label).subset(asked_N)
-        judged = fold.predictions.judged(covid_label)
+        asked_N = _asked(fold.predictions, question, fold.covid_label)
+        scored = fold.predictions.scored(fold.covid_label).subset(asked_N)
+        judged = fold.predictions.judged(fold.covid_label)
         if question == REST or (scored.is_covid_N.any() and not scored.is_covid_N.all()):
             part = Judged(judged.decision_N[asked_N], scored.is_covid_N, scored.units)
             source_N = np.array(fold.predictions.source)[asked_N]

@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import gzip
 import io
+import logging
 import random
 import zlib
 from collections import Counter, defaultdict
@@ -20,6 +21,8 @@ from model.csv_tables import read_table
 from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.manifest import Film, leave_out, read_manifest
 from model.whole_files import write_whole
+
+log = logging.getLogger(__name__)
 
 SPLIT = "split.csv.gz"
 """Name of the split file in the folders of a run and of a model."""
@@ -91,7 +94,7 @@ def folds(films: Sequence[Film], k: int, seed: int, config: DataConfig | None = 
     Raises
     ------
     ValueError
-        If `k` is below 2, or there are fewer units than folds.
+        If `k` is below 2, or the films that are kept have fewer units than there are folds.
     """
     if k < 2:
         raise ValueError(f"folds must be at least 2, are {k}")
@@ -100,8 +103,7 @@ def folds(films: Sequence[Film], k: int, seed: int, config: DataConfig | None = 
     fold_of: dict[str, int] = {}
     total = [0] * k
     strata = _strata(films)
-    if sum(len(units) for units in strata.values()) < k:
-        raise ValueError(f"there are fewer patients or groups than {k} folds")
+    _check_units(films, leave_out(films, config)[0], k)
     for _, stratum in sorted(strata.items()):
         held = [0] * k
         generator.shuffle(stratum)
@@ -114,6 +116,21 @@ def folds(films: Sequence[Film], k: int, seed: int, config: DataConfig | None = 
     return fold_of
 
 
+def _check_units(films: Sequence[Film], kept: Sequence[Film], k: int) -> None:
+    """Refuse more folds than there are patients or groups, and tell a class that some folds will lack."""
+    unit_of = dict(zip((film.path for film in films), group_units(films).tolist(), strict=True))
+    if (came := len({unit_of[film.path] for film in kept})) < k:
+        raise ValueError(f"expected at least {k} patients or groups for {k} folds, came {came}")
+    units: dict[str, set[int]] = defaultdict(set)
+    for film in kept:
+        units[film.label].add(unit_of[film.path])
+    for label, members in sorted(units.items()):
+        if len(members) < k:
+            log.warning(
+                "class %s is of %d patients or groups: some of %d folds lack it", label, len(members), k
+            )
+
+
 def fold_split(
     films: Sequence[Film], fold_of: Mapping[str, int], fold: int, config: DataConfig, seed: int
 ) -> dict[str, str]:
@@ -124,17 +141,25 @@ def fold_split(
     Raises
     ------
     ValueError
-        If no film is in that fold.
+        If no film is in that fold, or the fold file is of other films.
     """
-    if fold not in fold_of.values():
-        raise ValueError(f"no film is in fold {fold}, there are {sorted(set(fold_of.values()))}")
+    there = {film.path: fold_of[film.path] for film in films if film.path in fold_of}
+    if not there and fold_of:
+        raise ValueError(
+            f"the fold file names none of the {len(films)} films: expected paths as {films[0].path}, came "
+            f"{next(iter(fold_of))}. Give the folds of this manifest"
+        )
+    if fold not in there.values():
+        raise ValueError(f"no film is in fold {fold}, there are {sorted(set(there.values()))}")
+    if absent := len(fold_of) - len(there):
+        log.warning("%d of the %d films of the fold file are not in the manifest", absent, len(fold_of))
     inner = dataclasses.replace(config, test_fraction=0.0, held_out_sources=(), calibration_sources=())
     units = group_units(films).tolist()
     tested = {unit for film, unit in zip(films, units, strict=True) if fold_of.get(film.path) == fold}
     # Films that are left out have no fold, but they still join the others.
     others = [film for film, unit in zip(films, units, strict=True) if unit not in tested]
     subset_of = split_films(others, inner, seed)
-    return subset_of | {path: "test" for path, number in fold_of.items() if number == fold}
+    return subset_of | {path: "test" for path, number in there.items() if number == fold}
 
 
 def _strata(films: Sequence[Film]) -> dict[str, list[list[Film]]]:

@@ -40,6 +40,10 @@ class Film:
     """Whether other rows name the same file: which of them it is, nobody knows."""
 
 
+COLUMNS = tuple(name for name in Film.__dataclass_fields__ if name != "ambiguous")
+"""Columns of a manifest that are read; it may have others."""
+
+
 def read_manifest(path: Path, labels: Sequence[str]) -> list[Film]:
     """Read the films of a manifest.
 
@@ -48,8 +52,8 @@ def read_manifest(path: Path, labels: Sequence[str]) -> list[Film]:
     FileNotFoundError
         If there is no such file; the message says what is expected.
     ValueError
-        If it is not CSV in UTF-8, a column is missing, a path is empty, a label is not one of `labels`, or
-        an age group not one of `AGE_GROUPS`.
+        If it is not CSV in UTF-8, a column is missing or is a known one otherwise spelt, a path is empty, a
+        label is not one of `labels`, or an age group not one of `AGE_GROUPS`.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no manifest at {path}: {EXPECTED}")
@@ -57,7 +61,8 @@ def read_manifest(path: Path, labels: Sequence[str]) -> list[Film]:
     missing = {"path", "label"} - set(columns)
     if missing:
         raise ValueError(f"{path.name} has no column {sorted(missing)}: {EXPECTED}")
-    names = [name for name in Film.__dataclass_fields__ if name in columns and name != "ambiguous"]
+    _check_spelling(path.name, columns)
+    names = [name for name in COLUMNS if name in columns]
     rows = [{name: (row[name] or "").strip() for name in names} for _, row in listed]
     # Two spellings of one path are one file.
     files = [posixpath.normpath(row["path"]) for row in rows]
@@ -65,6 +70,19 @@ def read_manifest(path: Path, labels: Sequence[str]) -> list[Film]:
     films = [Film(**_known(row), ambiguous=times[file] > 1) for row, file in zip(rows, files, strict=True)]
     _check(films, path.name, labels)
     return films
+
+
+def _check_spelling(name: str, columns: Sequence[str]) -> None:
+    """Refuse ``PatientID`` for ``patient_id``: passed over, it would part patients and keep laterals."""
+    meant = {_plain(column): column for column in COLUMNS} | {"license": "licence"}
+    for column in columns:
+        known = meant.get(_plain(column), column)
+        if known not in columns:
+            raise ValueError(f"{name}: expected the column {known}, came {column}: rename it. {EXPECTED}")
+
+
+def _plain(column: str) -> str:
+    return "".join(letter for letter in column.lower() if letter.isalnum())
 
 
 def view_of(text: str) -> str:

@@ -5,6 +5,7 @@ A data set is a row of `DATASETS` and a small reader. Nothing is copied: the man
 
 import argparse
 import csv
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from model.manifest import Film
 from model.near_duplicates import MOST_BITS
 from model.radiography import FOLDERS, radiography
 from model.sources import check_overwriting, dicom_tree, folder_per_class, pictures_below, write_manifest
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,14 @@ def _rows(path: Path, columns: set[str]) -> Iterator[dict[str, str]]:
             yield {key: (value or "").strip() for key, value in row.items() if key}
 
 
+def _there(root: Path, films: Sequence[Film]) -> list[Film]:
+    """Return the films whose files are there; half a download is told, not taken for the whole."""
+    found = [film for film in films if (root / film.path).is_file()]
+    if missing := len(films) - len(found):
+        log.warning("%d of the %d films that the tables name are not in %s", missing, len(films), root)
+    return found
+
+
 COHEN_VIEWS = {
     "PA": "PA",
     "AP": "AP",
@@ -58,7 +69,7 @@ COHEN_VIEWS = {
 def cohen(root: Path) -> list[Film]:
     """Read covid-chestxray-dataset by its metadata.csv: X-rays alone, with patient, view and licence."""
     columns = {"patientid", "finding", "view", "modality", "folder", "filename", "license", "age"}
-    return [
+    films = [
         Film(
             f"{row['folder']}/{row['filename']}",
             _cohen_label(row["finding"]),
@@ -69,10 +80,9 @@ def cohen(root: Path) -> list[Film]:
             licence=row["license"],
         )
         for row in _rows(root / "metadata.csv", columns)
-        if row["modality"] == "X-ray"
-        and row["view"] in COHEN_VIEWS
-        and (root / row["folder"] / row["filename"]).is_file()
+        if row["modality"] == "X-ray" and row["view"] in COHEN_VIEWS
     ]
+    return _there(root, films)
 
 
 def _cohen_label(finding: str) -> str:
@@ -100,17 +110,16 @@ def rsna(root: Path) -> list[Film]:
         row["patientId"]: RSNA[row["class"]]
         for row in _rows(root / "stage_2_detailed_class_info.csv", {"patientId", "class"})
     }
-    paths = ((name, f"stage_2_train_images/{name}.dcm") for name in sorted(label_of))
-    return [
-        Film(path, label_of[name], f"rsna-{name}", "rsna", "unknown")
-        for name, path in paths
-        if (root / path).is_file()
+    films = [
+        Film(f"stage_2_train_images/{name}.dcm", label, f"rsna-{name}", "rsna", "unknown")
+        for name, label in sorted(label_of.items())
     ]
+    return _there(root, films)
 
 
 def hannover(root: Path) -> list[Film]:
     """Read the COVID-19 Image Repository of Hannover Medical School by its data.csv: all are COVID-19."""
-    return [
+    films = [
         Film(
             f"png/{row['image_id']}.png",
             "covid",
@@ -119,8 +128,8 @@ def hannover(root: Path) -> list[Film]:
             row["projection"].upper() or "unknown",
         )
         for row in _rows(root / "data.csv", {"patient_id", "image_id", "projection"})
-        if (root / "png" / f"{row['image_id']}.png").is_file()
     ]
+    return _there(root, films)
 
 
 DARKCOVIDNET = {"Covid-19": "covid", "Pneumonia": "pneumonia", "No_findings": "normal"}

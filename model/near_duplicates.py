@@ -78,7 +78,8 @@ def look_at_all(folder: Path, paths: Sequence[str], cache: Path | None = None) -
     paths
         The files.
     cache
-        A file that keeps what was seen, by path, size and time of change; None keeps nothing.
+        A file that keeps what was seen, by path, size and time of change; None keeps nothing. A film that
+        could not be used is looked at anew: what kept it from being read may leave no trace in the file.
     """
     known = _read_cache(cache) if cache is not None else {}
     keys = [state_of(folder / path) for path in paths]
@@ -95,14 +96,14 @@ def look_at_all(folder: Path, paths: Sequence[str], cache: Path | None = None) -
 def _read_cache(cache: Path) -> dict[str, Look]:
     try:
         stored = json.loads(cache.read_text())
-        return {key: Look(reason, tuple(words)) for key, (reason, words) in stored.items()}
+        return {key: Look(reason, tuple(words)) for key, (reason, words) in stored.items() if not reason}
     except (OSError, ValueError, TypeError, AttributeError):
         # Missing, or not ours: then every film is looked at again.
         return {}
 
 
 def _write_cache(cache: Path, known: dict[str, Look]) -> None:
-    stored = json.dumps({key: (look.reason, look.words) for key, look in known.items()})
+    stored = json.dumps({key: (look.reason, look.words) for key, look in known.items() if not look.reason})
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_whole(cache, stored.encode())

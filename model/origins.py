@@ -78,6 +78,8 @@ IMAGENET = Origin(
     "Russakovsky et al. 2015, doi:10.1007/s11263-015-0816-y",
     "non-commercial research and education",
 )
+UNNAMED = "all"
+"""What a model's counts of films call a source that the manifest did not name."""
 
 
 def collection_of(name: str) -> str:

@@ -51,8 +51,6 @@ class ModelInfo:
     """Share of COVID-19 among the films that calibrated."""
     prevalence_assumed: float
     """Share of COVID-19 that the probability assumes."""
-    cam_scale: float
-    """Value of the raw map that is shown as 1."""
     backend: str
     """``openvino-cpu``, ``pytorch-cpu`` or ``pytorch-cuda``."""
     gate_sha256: str = ""
@@ -132,7 +130,6 @@ class Predictor:
             calibration=calibration.method,
             prevalence_training=calibration.prevalence_training,
             prevalence_assumed=calibration.prevalence_assumed,
-            cam_scale=calibration.cam_scale,
             backend=self._compute.name,
             gate_sha256="" if self._gate is None else self._gate.sha256,
         )

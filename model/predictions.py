@@ -1,6 +1,7 @@
 """What a model said of each film, as arrays and as ``predictions.csv``."""
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model.csv_tables import read_table
 from model.metrics import Bool, Float64, Judged, Scored, Units
+from model.whole_files import write_whole
 
 COLUMNS = (
     "path", "label", "source", "view", "unit", "patient_named", "probability", "threshold", "decision",
@@ -71,14 +74,15 @@ def write_predictions(path: Path, found: Predictions, heads: dict[str, NDArray[n
     ``unit`` numbers the patient or group within the manifest: it names nobody.
     """
     threshold_N = np.broadcast_to(np.asarray(found.threshold), found.probability_N.shape)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*COLUMNS, *heads])
-        for row in range(len(found.path)):
-            known = (found.path[row], found.label[row], found.source[row], found.view[row])
-            unit = (int(found.units.number_N[row]), "yes" if found.units.named_N[row] else "no")
-            said = (repr(float(found.probability_N[row])), repr(float(threshold_N[row])), found.decision[row])
-            writer.writerow([*known, *unit, *said, *(f"{logits[row]:.7g}" for logits in heads.values())])
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow([*COLUMNS, *heads])
+    for row in range(len(found.path)):
+        known = (found.path[row], found.label[row], found.source[row], found.view[row])
+        unit = (int(found.units.number_N[row]), "yes" if found.units.named_N[row] else "no")
+        said = (repr(float(found.probability_N[row])), repr(float(threshold_N[row])), found.decision[row])
+        writer.writerow([*known, *unit, *said, *(f"{logits[row]:.7g}" for logits in heads.values())])
+    write_whole(path, file.getvalue().encode("utf-8"))
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -91,14 +95,12 @@ def read_predictions(path: Path) -> Predictions:
     ValueError
         If a column is missing, a value makes no sense, or a film stands there twice.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = set(COLUMNS) - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(
-                f"{path.name}: expected predictions.csv of model.evaluate, has no column {sorted(missing)}"
-            )
-        rows = list(reader)
+    columns, listed = read_table(path)
+    if missing := set(COLUMNS) - set(columns):
+        raise ValueError(
+            f"{path.name}: expected predictions.csv of model.evaluate, has no column {sorted(missing)}"
+        )
+    rows = [{name: row[name] or "" for name in COLUMNS} for _, row in listed]
     paths = [row["path"] for row in rows]
     if not rows or len(set(paths)) < len(paths):
         raise ValueError(f"{path.name}: expected each film once, came {len(rows)} rows of {len(set(paths))}")
@@ -131,9 +133,10 @@ def read_logits(path: Path, names: Sequence[str]) -> Float64:
     FileNotFoundError, ValueError
         If there is no such file, a head has no column there, or a logit is no number.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = set(names) - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(f"{path.name}: expected a column for each head, has none for {sorted(missing)}")
-        return np.array([[float(row[name]) for name in names] for row in reader])
+    columns, rows = read_table(path)
+    if missing := set(names) - set(columns):
+        raise ValueError(f"{path.name}: expected a column for each head, has none for {sorted(missing)}")
+    try:
+        return np.array([[float(row[name] or "") for name in names] for _, row in rows])
+    except ValueError as error:
+        raise ValueError(f"{path.name}: a logit was expected: {error}") from error

@@ -12,6 +12,7 @@ from model.config import Config
 from model.folds import SPLIT
 from model.network import FilmNetwork
 from model.networks import entry
+from model.origins import UNNAMED
 from model.run import Run
 from model.subsets import Subsets
 
@@ -30,7 +31,7 @@ CODE_SHA256 = hashlib.sha256(CODE).hexdigest()
 def describe(config: Config, run: Run, films: Subsets) -> dict[str, Any]:
     """Return command, hashes of code, data and split, libraries, seed, films and licences."""
     counts = {
-        subset: dict(sorted(Counter(f"{film.source or 'all'}:{film.label}" for film in members).items()))
+        subset: dict(sorted(Counter(f"{film.source or UNNAMED}:{film.label}" for film in members).items()))
         for subset, members in films.items()
     }
     _, left_out = data.leave_out(data.read_manifest(run.manifest, config.data.labels), config.data)

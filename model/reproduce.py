@@ -22,7 +22,9 @@ from model.config import Config, DataConfig, from_dict, to_dict
 from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.manifest import read_manifest
 from model.recorder import STATE
+from model.sources import link_films
 from model.studies import RECIPES, RELEASED, STUDIES, Study, config_of, recipe_sha256
+from model.whole_files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -101,12 +103,8 @@ def films_of(study: Study, manifest: Path) -> str:
 
 def write_films(text: str, manifest: Path, folder: Path) -> None:
     """Write a study's own manifest, with links to the folders of its films beside it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "films.csv").write_text(text, newline="")
-    for top in {Path(row["path"]).parts[0] for row in csv.DictReader(text.splitlines())}:
-        link = folder / top
-        if not link.is_symlink():
-            link.symlink_to((manifest.parent / top).resolve())
+    link_films((row["path"] for row in csv.DictReader(io.StringIO(text))), manifest.parent, folder)
+    write_whole(folder / "films.csv", text.encode("utf-8"))
 
 
 def _belongs(study: Study, row: Mapping[str, str]) -> bool:

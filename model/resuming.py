@@ -37,6 +37,11 @@ def inputs_written(config: Config, run: Run) -> dict[str, Any]:
     return inputs_of(config, run, data.read_split(run.out / SPLIT))
 
 
+def goes_on(run: Run) -> bool:
+    """Return whether a run is to be resumed and there is one: a job may ask for it from the first time on."""
+    return run.resume and (run.out / STATE).exists()
+
+
 def check_unused(run: Run) -> None:
     """Refuse to train into a folder that holds a run already, unless that run is to go on.
 
@@ -45,7 +50,7 @@ def check_unused(run: Run) -> None:
     ValueError
         If the state or the model of a run is there; the message names what to do.
     """
-    if run.resume and (run.out / STATE).exists():
+    if goes_on(run):
         return
     kept = [name for name in (STATE, MODEL) if (run.out / name).exists()]
     if kept:

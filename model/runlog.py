@@ -4,7 +4,9 @@ import contextlib
 import csv
 import importlib
 import json
+import logging
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ CURVES = "curves.png"
 TENSORBOARD = "tensorboard"
 
 Row = dict[str, float]
+
+log = logging.getLogger(__name__)
 
 
 class RunLog:
@@ -54,9 +58,9 @@ class RunLog:
             self.writer.add_scalar(name.replace("validation_", "validation/"), value, int(row["epoch"]))
         self.writer.flush()
         if self.mlflow is not None:
-            self.mlflow.log_metrics(
-                {k: v for k, v in row.items() if math.isfinite(v)}, step=int(row["epoch"])
-            )
+            finite = {name: value for name, value in row.items() if math.isfinite(value)}
+            with self._mlflow_may_fail():
+                self.mlflow.log_metrics(finite, step=int(row["epoch"]))
 
     def _append(self, row: Row) -> None:
         path = self.out / METRICS
@@ -75,7 +79,16 @@ class RunLog:
         with contextlib.suppress(OSError):
             self.writer.close()
         if self.mlflow is not None:
-            self.mlflow.end_run()
+            with self._mlflow_may_fail():
+                self.mlflow.end_run()
+
+    @contextlib.contextmanager
+    def _mlflow_may_fail(self) -> Iterator[None]:
+        """Let a tracking server that is away cost its figures and not the training."""
+        try:
+            yield
+        except self.mlflow.exceptions.MlflowException as error:
+            log.warning("MLflow does not take figures; they stand in %s too: %s", METRICS, error)
 
 
 def read_rows(out: Path) -> list[Row]:

@@ -2,19 +2,25 @@
 
 import csv
 import io
-from collections.abc import Sequence
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from model.csv_tables import read_table
 from model.dicom_films import film_of
-from model.manifest import Film
+from model.manifest import COLUMNS, Film
 from model.transforms import PICTURES, is_dicom
 from model.whole_files import write_whole
 
-COLUMNS = ("path", "label", "patient_id", "source", "view", "age_group", "group", "licence")
 KEYS = ("path", "sop_instance_uid", "study_instance_uid", "patient_id")
 """Columns by which a table of labels may name DICOM files, tried in this order."""
+RADIOGRAPHS = ("CR", "DX", "DR", "RG", "RF", "SC", "OT", "")
+"""Modality (0008,0060) of what may be a radiograph: the report or the CT of its study is none. Digitised film
+and secondary captures say OT or nothing; DR and RG are older words."""
+
+log = logging.getLogger(__name__)
 
 
 def write_manifest(path: Path, films: Sequence[Film]) -> None:
@@ -51,8 +57,33 @@ def pictures_below(root: Path, folder: str) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in paths if path.suffix.lower() in PICTURES)
 
 
+def link_films(paths: Iterable[str], root: Path, folder: Path) -> None:
+    """Put links to what of `root` holds the films into `folder`, so that their paths hold there too.
+
+    Parameters
+    ----------
+    paths
+        Paths of the films, relative to `root`.
+    root
+        Where they lie.
+    folder
+        Is made where there is none; links of the same names are set anew.
+    """
+    if folder.is_symlink():
+        # Earlier versions linked the whole folder: through it these would land among the films.
+        folder.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    for top in sorted({PurePosixPath(path).parts[0] for path in paths}):
+        link = folder / top
+        if link.is_symlink():
+            link.unlink()
+        link.symlink_to((root / top).resolve())
+
+
 def folder_per_class(root: Path, labels: Sequence[str]) -> list[Film]:
     """Return the films of ``root/<label>/**``: PNG, JPEG or DICOM; paths are relative to `root`.
+
+    Other files are counted in the log, by ending; names that begin with a dot are no films.
 
     Raises
     ------
@@ -69,14 +100,29 @@ def folder_per_class(root: Path, labels: Sequence[str]) -> list[Film]:
     unknown = [path.name for path in folders if path.name.lower() not in labels]
     if unknown:
         raise ValueError(f"{root}: folders {unknown} are named after no label, expected {list(labels)}")
-    films = []
+    films: list[Film] = []
+    passed_over: Counter[str] = Counter()
     for folder in folders:
         for path in sorted(folder.rglob("*")):
-            relative, label = str(path.relative_to(root)), folder.name.lower()
-            if path.suffix.lower() in PICTURES:
-                films.append(Film(relative, label))
-            elif path.is_file() and is_dicom(path):
-                films.append(film_of(root, relative, label)[0])
+            relative, label = path.relative_to(root), folder.name.lower()
+            if any(part.startswith(".") for part in relative.parts):
+                continue
+            if path.is_dir():
+                if path.is_symlink():
+                    passed_over["linked folder"] += 1
+            elif path.suffix.lower() in PICTURES:
+                films.append(Film(str(relative), label))
+            elif is_dicom(path):
+                films.append(film_of(root, str(relative), label)[0])
+            else:
+                passed_over[path.suffix.lower() or "no ending"] += 1
+    if beside := sum(path.suffix.lower() in PICTURES for path in root.iterdir() if path.is_file()):
+        passed_over["in no folder of a label"] += beside
+    if passed_over:
+        log.warning(
+            "%d entries of %s are passed over, no PNG, JPEG or DICOM files in a folder per label: %s",
+            passed_over.total(), root, dict(passed_over.most_common()),
+        )  # fmt: skip
     if not films:
         raise FileNotFoundError(f"no film in {root}: expected PNG, JPEG or DICOM files in a folder per label")
     return films
@@ -84,6 +130,9 @@ def folder_per_class(root: Path, labels: Sequence[str]) -> list[Film]:
 
 def dicom_tree(root: Path, table: Path, labels: Sequence[str]) -> list[Film]:
     """Return the DICOM files below `root` that a table of labels names; paths are relative to `root`.
+
+    The log says how many rows named no file, how many files have no label, and what is no radiograph: a table
+    by patient or study names reports and other examinations too.
 
     Parameters
     ----------
@@ -110,14 +159,31 @@ def dicom_tree(root: Path, table: Path, labels: Sequence[str]) -> list[Film]:
         If a file that says to be DICOM cannot be parsed; the message names it.
     """
     label_of, key = _labels(table, labels)
-    films = []
+    films: list[Film] = []
+    named: set[str] = set()
+    passed_over: Counter[str] = Counter()
     for path in sorted(path for path in root.rglob("*") if path.is_file() and is_dicom(path)):
-        film, uids = film_of(root, str(path.relative_to(root)))
-        names = {"path": film.path, "patient_id": film.patient_id, **uids}
-        if label := label_of.get(names[key]):
+        film, header = film_of(root, str(path.relative_to(root)))
+        name = {"path": film.path, "patient_id": film.patient_id, **header}[key]
+        named.add(name)
+        if not (label := label_of.get(name)):
+            passed_over["no label"] += 1
+        elif header["modality"] not in RADIOGRAPHS:
+            passed_over[f"modality {header['modality']}"] += 1
+        else:
             films.append(replace(film, label=label))
     if not films:
-        raise FileNotFoundError(f"no DICOM file below {root} has a label in {table.name} by its {key}")
+        raise FileNotFoundError(
+            f"no DICOM radiograph below {root} has a label in {table.name} by its {key}; "
+            f"passed over: {dict(passed_over) or 'none'}"
+        )
+    # Never which: the key may be a patient's id.
+    if missing := len(label_of.keys() - named):
+        log.warning(
+            "%d of the %d rows of %s name no file by their %s", missing, len(label_of), table.name, key
+        )
+    if passed_over:
+        log.warning("%d DICOM files are passed over: %s", passed_over.total(), dict(passed_over))
     return films
 
 

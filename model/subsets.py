@@ -8,6 +8,7 @@ import numpy as np
 from model import data
 from model.class_checks import check_classes
 from model.config import Config
+from model.exclusions import unknown_names
 from model.folds import SPLIT
 from model.run import Run
 
@@ -30,6 +31,12 @@ def choose_films(config: Config, run: Run) -> Subsets:
     everything = data.read_manifest(run.manifest, config.data.labels)
     films, reasons = data.leave_out(everything, config.data)
     log.info("%d films, left out: %s", len(everything), dict(reasons) or "none")
+    named = config.data.left_out_films
+    if unknown := unknown_names((film.path for film in everything), named):
+        log.warning(
+            "%d of the %d films to leave out by name are not in the manifest, the first: %s",
+            len(unknown), len(named), unknown[0],
+        )  # fmt: skip
     subset_of = asked_split(config, run, everything)
     data.check_split(everything, subset_of, config.data)
     unnamed = [film.path for film in films if film.path not in subset_of]

@@ -24,8 +24,8 @@ from model.losses import masked_loss
 from model.network import FilmNetwork, build_network, load_imagenet
 from model.probing import probe_heads
 from model.provenance import CODE_SHA256, describe, load_backbone, start_of
-from model.recorder import BEST, MODEL, STATE, Recorder
-from model.resuming import check_resume, check_unused, inputs_written
+from model.recorder import BEST, MODEL, Recorder
+from model.resuming import check_resume, check_unused, goes_on, inputs_written
 from model.run import Run
 from model.runlog import RunLog, draw_curves
 from model.sampling import BalancedSampler, epoch_seed
@@ -75,20 +75,21 @@ def train(config: Config, run: Run) -> Path | None:
     """
     check_unused(run)
     run.out.mkdir(parents=True, exist_ok=True)
-    if run.resume and not (run.out / STATE).exists():
+    if run.resume and not goes_on(run):
         log.warning("nothing to resume in %s: starting anew", run.out)
         run = replace(run, resume=False)
     if run.resume:
         check_resume(config, run)
     films = choose_films(config, run)
+    # Now, of the manifest as it was read: hours later another may stand in its place.
+    provenance = describe(config, run, films) if idist.get_rank() == 0 else {}
     network, told = fit(config, run, films)
     if network is None:
         return None
     used = films[calibrating(config)]
     calibration = calibrate.calibrate(network, config, run.manifest.parent, used)
-    provenance = describe(config, run, films) | told
     folder = run.out / MODEL
-    checkpoint.save_model(folder, checkpoint.Model(config, calibration, network, "", provenance))
+    checkpoint.save_model(folder, checkpoint.Model(config, calibration, network, "", provenance | told))
     shutil.copyfile(run.out / SPLIT, folder / SPLIT)
     return folder
 

@@ -21,10 +21,9 @@ from model.contact_sheet import contact_sheet
 from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.folds import SPLIT
 from model.networks import entry, known
-from model.recorder import STATE
-from model.resuming import check_resume, check_unused
+from model.resuming import check_resume, check_unused, goes_on
 from model.run import Run
-from model.sources import dicom_tree, folder_per_class, write_manifest
+from model.sources import dicom_tree, folder_per_class, link_films, write_manifest
 from model.subsets import choose_films
 from model.train import train
 
@@ -42,7 +41,7 @@ on a machine without any, let phantoms be drawn:
   python -m model.train --preset teaching --data phantoms/manifest.csv --out run --report run/report
 """
 FILMS = "films"
-"""Link to the folder of films that have no manifest."""
+"""Folder, in that of the run, of the manifest of films that have none, and of links to them."""
 DRY_FILMS = 24
 """Most films of a label and subset in a dry run."""
 COMMON = {
@@ -113,6 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.error("--fold is a fold of --folds FILE, which was not given")
     if options.folds is not None and options.split is not None:
         given.error("give one of --folds and --split: both say which films are tested")
+    if options.network_file and not (options.network or options.config):
+        given.error("--network-file holds a network of one's own: name it by --network NAME too")
+    if options.labels and not options.data.is_dir():
+        given.error(f"--labels is for a folder of DICOM files, --data {options.data} is none")
     processor.prepare(options.threads)
     with one_line_errors(given, if_interrupted="--resume goes on after the last whole epoch"):
         own_network.enter(options.network_file)
@@ -188,27 +191,26 @@ def told(options: argparse.Namespace, arguments: Sequence[str]) -> str:
 
 
 def manifest_of_folder(run: Run, labels: Path | None, config: Config) -> Path:
-    """Write the manifest of the films in a folder into `run.out`, with a link beside it, and return it.
+    """Write the manifest of the films in a folder into `run.out`, with links beside it, and return it.
 
-    So every command works on it as on any manifest, and no path of this machine enters split or model.
+    So every command works on it as on any manifest, and no path of this machine enters split or model. The
+    paths are those of the folder: it is the manifest that `model.manifests folders` writes, and films that
+    made a model are known by their paths.
 
     Raises
     ------
     FileNotFoundError, ValueError
         If there is no film, or a run that is to be resumed learned from others: nothing is changed then.
     """
-    folder, manifest = run.manifest, run.out / "manifest.csv"
+    folder, manifest = run.manifest, run.out / FILMS / "manifest.csv"
     if idist.get_rank() == 0:
         known_labels = config.data.labels
         films = dicom_tree(folder, labels, known_labels) if labels else folder_per_class(folder, known_labels)
-        films = [replace(film, path=f"{FILMS}/{film.path}") for film in films]
-        if run.resume and (run.out / STATE).exists():
+        if goes_on(run):
             with tempfile.TemporaryDirectory(prefix="cxr-resume-") as beside:
                 write_manifest(Path(beside) / manifest.name, films)
                 check_resume(config, replace(run, manifest=Path(beside) / manifest.name))
-        link = run.out / FILMS
-        link.unlink(missing_ok=True)
-        link.symlink_to(folder.resolve(), target_is_directory=True)
+        link_films((film.path for film in films), folder, manifest.parent)
         write_manifest(manifest, films)
     idist.barrier()
     return manifest
@@ -235,11 +237,32 @@ def configure(options: argparse.Namespace) -> Config:
     if options.exclude:
         left_out = {**config.data.left_out_films, **read_exclusions(options.exclude)}
         config = replace(config, data=replace(config.data, left_out_films=left_out))
-    if options.network:
-        pretrained = entry(options.network).load_start is not None
-        network = replace(config.network, name=options.network, pretrained=pretrained)
-        config = replace(config, network=network)
-    return config
+    return with_network(config, options.network, options.init is not None) if options.network else config
+
+
+def with_network(config: Config, name: str, started: bool) -> Config:
+    """Return the config with another network.
+
+    What a preset asks of a published start is asked of no random one: batch norm would stay at its first
+    values, and half of the weights would be noise.
+
+    Parameters
+    ----------
+    config
+        What is trained.
+    name
+        The network.
+    started
+        Whether it starts from the backbone of another model.
+    """
+    pretrained = entry(name).load_start is not None
+    network = replace(config.network, name=name, pretrained=pretrained)
+    if pretrained or started or not (network.frozen_norm or config.schedule.blend < 1):
+        return replace(config, network=network)
+    log.info("%s starts from random weights: its batch norm is learned, none of its start is kept", name)
+    return replace(
+        config, network=replace(network, frozen_norm=False), schedule=replace(config.schedule, blend=1.0)
+    )
 
 
 def carry_out(options: argparse.Namespace, config: Config, run: Run) -> int:
@@ -251,7 +274,7 @@ def carry_out(options: argparse.Namespace, config: Config, run: Run) -> int:
         contact_sheet(config, run.manifest.parent, films, options.contact_sheet)
         log.info("contact sheet written to %s", options.contact_sheet)
         return 0
-    if not options.no_check and not run.resume:
+    if not options.no_check and not goes_on(run):
         report_checks(config, run, None if options.dry_run else options.cache)
     folder = train(config, run)
     if idist.get_rank() != 0:

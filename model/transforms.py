@@ -19,9 +19,10 @@ from monai.transforms.transform import Transform
 from monai.transforms.utility.dictionary import EnsureChannelFirstd, Lambdad
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from pydicom.errors import InvalidDicomError
 
 from dicom_io.colour import to_grey
-from dicom_io.errors import UnreadablePixels
+from dicom_io.errors import CxrError, UnreadablePixels
 from dicom_io.part10 import read_dataset
 from model.config import TransformConfig
 
@@ -103,6 +104,14 @@ def is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
+def _read(path: Path | str) -> NDArray[np.float32]:
+    """Read a film by `load_film`; an error names the file, which only one of thousands is."""
+    try:
+        return load_film(path)
+    except (CxrError, InvalidDicomError) as error:
+        raise UnreadablePixels(f"{Path(path).name}: {error}") from error
+
+
 def _reduce(config: TransformConfig) -> list[Transform]:
     side = (config.film_px, config.film_px)
     return [
@@ -134,7 +143,7 @@ def evaluation_transform(config: TransformConfig, *, from_path: bool = False) ->
     The film is squeezed into a square whole, so that a map of the square covers exactly the film. With
     `from_path` the image is given as a path and read by `load_film` first.
     """
-    read = [Lambdad(IMAGE, func=load_film)] if from_path else []
+    read = [Lambdad(IMAGE, func=_read)] if from_path else []
     return Compose([*read, *_reduce(config), *_present(config)])
 
 
@@ -143,7 +152,7 @@ def training_transform(config: TransformConfig) -> Compose:
 
     Its steps before the first random one never change: `monai.data.CacheDataset` keeps their result.
     """
-    return Compose([Lambdad(IMAGE, func=load_film), *_reduce(config), *_augment(config), *_present(config)])
+    return Compose([Lambdad(IMAGE, func=_read), *_reduce(config), *_augment(config), *_present(config)])
 
 
 def _augment(config: TransformConfig) -> list[Transform]:

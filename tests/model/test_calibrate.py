@@ -309,10 +309,15 @@ def test_a_manifest_that_has_grown_calibrates_by_what_the_model_does_not_know(
 ) -> None:
     folder, manifest = grown
 
-    with caplog.at_level(logging.WARNING):
+    films = read_manifest(manifest, LABELS)
+    with manifest.open("a") as file:
+        file.write("lateral.png,covid,p,,L,,,\n")
+
+    with caplog.at_level(logging.INFO):
         chosen = films_to_calibrate(load_model(folder), folder, manifest)
 
-    assert chosen == read_manifest(manifest, LABELS)[40:]
+    assert chosen == films[40:]
+    assert "60 films of manifest.csv may calibrate, left out: {'view L': 1}" in caplog.text
     assert "40 films of manifest.csv are left out" in caplog.text
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from model import checks
 from model.manifest import Film
-from model.near_duplicates import close_pairs, difference_hash, look_at, look_at_all
+from model.near_duplicates import close_pairs, difference_hash, look_at, look_at_all, state_of
 from model.phantom import draw
 
 
@@ -77,6 +77,30 @@ def test_what_was_seen_is_not_read_again_unless_it_changes(tmp_path: Path) -> No
     assert fresh[0].words == difference_hash(
         np.asarray(Image.open(tmp_path / "a.png"), np.float32) / np.float32(255)
     )
+
+
+def test_a_film_that_could_not_be_read_is_looked_at_anew(tmp_path: Path) -> None:
+    # What was mended, a permission or a decoder, changed neither size nor time of the file.
+    cache = tmp_path / "looks.json"
+    save(tmp_path / "a.png", draw("covid", 1))
+    (tmp_path / "b.png").write_bytes(b"broken")
+    cache.write_text(json.dumps({state_of(tmp_path / "a.png"): ("permission denied", (0, 0, 0, 0))}))
+
+    mended, broken = look_at_all(tmp_path, ["a.png", "b.png"], cache)
+
+    assert mended == look_at_all(tmp_path, ["a.png"])[0]
+    assert "expected a PNG or JPEG" in broken.reason
+    assert [reason for reason, _ in json.loads(cache.read_text()).values()] == [""]
+
+
+def test_films_that_name_no_patient_are_told(tmp_path: Path) -> None:
+    films = [Film(f"{n}.png", "covid" if n % 2 else "normal") for n in range(4)]
+    for n, film in enumerate(films):
+        save(tmp_path / film.path, np.random.default_rng(n).random((64, 64)))
+
+    assert "no film names its patient" in checks.check(films, tmp_path, {}).in_words()
+    named = [Film(film.path, film.label, f"p{n}") for n, film in enumerate(films)]
+    assert "no film names its patient" not in checks.check(named, tmp_path, {}).in_words()
 
 
 def test_the_report_names_copies_on_both_sides_of_a_split_and_lopsided_classes(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from model.compare import compare, compare_predictions, delong, main, one_film_each, pair
 from model.metrics import Scored, Units
-from model.predictions import Predictions, read_predictions, write_predictions
+from model.predictions import Predictions, read_logits, read_predictions, write_predictions
 
 
 def predictions(p: NDArray[np.float64], truth: NDArray[np.bool_], units: Units) -> Predictions:
@@ -175,6 +175,18 @@ def test_the_command_compares_two_files(
     assert "DeLong: z" in capsys.readouterr().out
 
 
+def test_a_label_that_no_film_has_is_refused(
+    drawn: tuple[NDArray[np.float64], ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_predictions(tmp_path / "a.csv", predictions(drawn[0], drawn[2].astype(bool), named(200)), {})
+
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path / "a.csv"), str(tmp_path / "a.csv"), "--covid-label", "covd"])
+
+    assert ended.value.code == 2
+    assert "no film has the label covd, expected one of ['covid', 'normal']" in capsys.readouterr().err
+
+
 def test_the_command_says_what_is_wrong_with_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,6 +212,14 @@ def test_predictions_survive_their_file_to_the_bit(
     np.testing.assert_array_equal(after.units.named_N, before.units.named_N)
     np.testing.assert_array_equal(after.scored("covid").called, before.scored("covid").called)
     assert list(after.decision) == list(before.decision)
+
+
+def test_a_row_that_was_cut_in_its_logits_is_refused(tmp_path: Path) -> None:
+    header = "path,label,source,view,unit,patient_named,probability,threshold,decision,one,two\n"
+    (tmp_path / "p.csv").write_text(header + "a.png,covid,,,0,no,0.5,0.5,positive,0.25\n")
+
+    with pytest.raises(ValueError, match=r"p\.csv: a logit was expected"):
+        read_logits(tmp_path / "p.csv", ["one", "two"])
 
 
 @pytest.mark.parametrize(

@@ -275,6 +275,16 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         data.read_manifest(path, LABELS)
 
 
+@pytest.mark.parametrize(
+    ("came", "meant"), [("PatientID", "patient_id"), ("Age-Group", "age_group"), ("license", "licence")]
+)
+def test_a_column_that_is_spelt_otherwise_is_not_passed_over(came: str, meant: str, tmp_path: Path) -> None:
+    path = written(tmp_path, f"path,label,{came},ward\na.png,covid,1,7\n")
+
+    with pytest.raises(ValueError, match=f"expected the column {meant}, came {came}: rename it"):
+        data.read_manifest(path, LABELS)
+
+
 def test_a_manifest_that_is_no_utf_8_is_told_with_its_line(tmp_path: Path) -> None:
     path = written(tmp_path, "path,label,source\na.png,covid,x\nb.png,covid,Köln\n", "latin-1")
 

@@ -85,6 +85,17 @@ def test_films_are_parted_by_what_the_model_had_of_their_source(known_model: Mod
     assert found["families that neither trained nor calibrated the model"] == [False, True, False, True, True]
 
 
+def test_films_of_no_source_are_not_unseen_by_a_model_that_was_made_of_such(known_model: Model) -> None:
+    counted = {"train": {"all:covid": 9, "all:normal": 9}}
+    model = replace(known_model, provenance={"films": counted})
+    films = [Film("a", "covid"), Film("b", "normal"), Film("c", "covid", source="new")]
+
+    found = names(films, model)
+
+    assert found["sources that trained the model, other films"] == [True, True, False]
+    assert found["families that neither trained nor calibrated the model"] == [False, False, True]
+
+
 def test_a_source_of_a_family_that_trained_is_not_unseen(known_model: Model) -> None:
     films = [
         Film("a.png", "covid", source="darkcovidnet"), Film("b.png", "normal", source="rsna"),
@@ -182,12 +193,14 @@ def test_a_patient_id_made_up_from_the_file_names_nobody() -> None:
         Film("x/a.jpg", "covid", patient_id="cohen-2"),
         Film("x/b.jpg", "covid", group="g1"),
         Film("x/c.jpg", "normal", group="g1"),
+        Film("P001/1.png", "normal", patient_id="P001"),
+        Film("x/17.png", "normal", patient_id="17"),
     ]
 
     units = units_of(films)
 
-    assert units.named_N.tolist() == [False, True, False, False]
-    assert units.number_N.tolist() == [0, 1, 2, 2]
+    assert units.named_N.tolist() == [False, True, False, False, True, False]
+    assert units.number_N.tolist() == [0, 1, 2, 2, 3, 4]
 
 
 def test_pictures_show_questions_first_then_honest_comparisons_and_no_handful_of_films() -> None:
@@ -501,6 +514,17 @@ def test_two_models_are_compared_on_the_same_films(
     assert "DeLong" in text
 
 
+def test_predictions_of_other_films_are_refused_before_any_film_is_read(
+    families: Path, known_model: Model, evaluated: Evaluation, tmp_path: Path
+) -> None:
+    # Beside this manifest lies no film: what is said first is what was looked at first.
+    moved = tmp_path / "moved.csv"
+    moved.write_text(families.read_text().replace(",covid,", ",normal,"))
+
+    with pytest.raises(ValueError, match="disagree about the label"):
+        measure(known_model, Request(moved, against=evaluated[0] / "predictions.csv"))
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -542,6 +566,7 @@ def test_wrong_columns_are_named(
         (b"broken", "1.png: expected a PNG or JPEG"),
         ("one pixel", "1.png: expected a film of at least 32 px a side, came 1 x 1"),
         ("no DICOM", "1.dcm: expected a DICOM file"),
+        ("missing DICOM", "1.dcm: expected a readable file"),
     ],
 )
 def test_a_film_that_cannot_be_judged_is_named(
@@ -553,8 +578,8 @@ def test_a_film_that_cannot_be_judged_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = manifest_of([{"path": f"{n}.png", "label": "covid" if n else "normal"} for n in range(3)])
-    if content == "no DICOM":
-        (path.parent / "1.png").rename(path.parent / "1.dcm")
+    if content in ("no DICOM", "missing DICOM"):
+        (path.parent / "1.png").rename(path.parent / ("1.dcm" if content == "no DICOM" else "gone"))
         path.write_text(path.read_text().replace("1.png", "1.dcm"))
     elif isinstance(content, bytes):
         (path.parent / "1.png").write_bytes(content)
@@ -566,4 +591,4 @@ def test_a_film_that_cannot_be_judged_is_named(
 
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").iterdir())

@@ -23,16 +23,19 @@ def table(path: Path, *rows: tuple[str, str], columns: tuple[str, str] = ("path"
 
 
 def test_a_film_is_named_by_its_path_or_by_its_name_alone(tmp_path: Path) -> None:
-    named = table(tmp_path / "out.csv", ("a/one.png", "blurred"), ("two", "negative"))
+    named = table(
+        tmp_path / "out.csv", ("a/one.png", "blurred"), ("two", "negative"), ("four.png", "upside down")
+    )
     config = DataConfig(left_out_films=exclusions.read_exclusions(named))
     films = [
-        Film(path, "covid") for path in ("a/one.png", "b/one.png", "a/two.jpg", "two.png", "a/three.png")
+        Film(path, "covid")
+        for path in ("a/one.png", "b/one.png", "a/two.jpg", "two.png", "a/three.png", "c/four.png")
     ]
 
     kept, reasons = data.leave_out(films, config)
 
     assert [film.path for film in kept] == ["b/one.png", "a/three.png"]
-    assert reasons == {"blurred": 1, "negative": 2}
+    assert reasons == {"blurred": 1, "negative": 2, "upside down": 1}
     assert set(data.split_films(films, config, 0)) == {"b/one.png", "a/three.png"}
 
 

@@ -287,6 +287,37 @@ def test_models_of_other_classes_are_not_summed_up(tmp_path: Path) -> None:
         measure_folds(folders)
 
 
+def test_folds_count_as_covid_what_their_models_do(tmp_path: Path) -> None:
+    covid = [write_fold(tmp_path / "covid" / name, n) for n, name in enumerate("ab")]
+    called = [
+        write_fold(tmp_path / "pneumonia" / name, n, details={"covid_label": "pneumonia"})
+        for n, name in enumerate("ab")
+    ]
+    for folder in called:
+        swap = {"covid": "pneumonia", "pneumonia": "covid"}
+        head, *rows = (folder / "predictions.csv").read_text().splitlines()
+        cells = [row.split(",") for row in rows]
+        lines = [",".join([path, swap.get(label, label), *rest]) for path, label, *rest in cells]
+        (folder / "predictions.csv").write_text("\n".join([head, *lines]) + "\n")
+
+    assert measure_folds(called)[0]["roc_auc"] == measure_folds(covid)[0]["roc_auc"]
+    with pytest.raises(ValueError, match=r"one label counts as COVID-19, came \['covid', 'pneumonia'\]"):
+        measure_folds([covid[0], called[1]])
+
+
+def test_an_option_of_scoring_beside_folds_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [str(write_fold(tmp_path / name, n)) for n, name in enumerate("ab")]
+
+    with pytest.raises(SystemExit) as ended:
+        main(["--folds", *folders, "--out", str(tmp_path / "out"), "--prevalence", "0.1", "--no-gallery"])
+
+    assert ended.value.code == 2
+    assert "--prevalence, --no-gallery: give it where each fold is evaluated" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_name_is_text_and_no_markup(tmp_path: Path) -> None:
     folders = [write_fold(tmp_path / name, n) for n, name in enumerate(("<b>one", "two"))]
 

@@ -1,5 +1,6 @@
 """Folds part no patient and no group, hold their share of every class, and are kept in a file."""
 
+import dataclasses
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -28,16 +29,23 @@ films = st.lists(
 )
 
 
+def units_kept(drawn: list[Film]) -> int:
+    """Return how many patients or groups have a film that is not left out."""
+    kept = {film.path for film in data.leave_out(drawn, DataConfig())[0]}
+    units = data.group_units(drawn).tolist()
+    return len({unit for film, unit in zip(drawn, units, strict=True) if film.path in kept})
+
+
 @settings(max_examples=50, deadline=None)
 @given(films, st.integers(2, 5), st.integers(0, 3))
 def test_folds_never_part_a_patient_or_a_group(drawn: list[Film], k: int, seed: int) -> None:
-    if len(set(data.group_units(drawn).tolist())) < k:
+    if units_kept(drawn) < k:
         return
     fold_of = data.folds(drawn, k, seed)
 
     kept, _ = data.leave_out(drawn, DataConfig())
     assert set(fold_of) == {film.path for film in kept}
-    assert set(fold_of.values()) <= set(range(k))
+    assert set(fold_of.values()) == set(range(k))
     for key in ("patient_id", "group"):
         seen: dict[str, set[int]] = defaultdict(set)
         for film in drawn:
@@ -49,12 +57,10 @@ def test_folds_never_part_a_patient_or_a_group(drawn: list[Film], k: int, seed: 
 @settings(max_examples=50, deadline=None)
 @given(films, st.integers(0, 3))
 def test_the_split_of_a_fold_tests_it_alone_and_parts_nothing(drawn: list[Film], seed: int) -> None:
-    if len(set(data.group_units(drawn).tolist())) < 2:
+    if units_kept(drawn) < 2:
         return
     fold_of = data.folds(drawn, 2, seed)
     config = DataConfig(test_fraction=0.3)
-    if 0 not in fold_of.values():
-        return
 
     subset_of = data.fold_split(drawn, fold_of, 0, config, seed)
 
@@ -117,8 +123,37 @@ def test_a_fold_that_is_no_number_is_refused(tmp_path: Path) -> None:
 
 
 def test_more_folds_than_patients_are_refused() -> None:
-    with pytest.raises(ValueError, match="fewer patients or groups than 3 folds"):
+    with pytest.raises(ValueError, match="at least 3 patients or groups for 3 folds, came 2"):
         data.folds([Film("a", "covid", "p"), Film("b", "covid", "p"), Film("c", "covid")], 3, 0)
+
+
+def test_patients_of_whom_every_film_is_left_out_fill_no_fold() -> None:
+    adults = [Film(f"a{n}", "covid", f"p{n}") for n in range(3)]
+    children = [Film(f"c{n}", "covid", f"q{n}", age_group="child") for n in range(5)]
+
+    with pytest.raises(ValueError, match="at least 5 patients or groups for 5 folds, came 3"):
+        data.folds(adults + children, 5, 0)
+
+
+def test_a_class_of_fewer_patients_than_folds_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    films = [Film(f"{n}", "covid" if n < 2 else "normal", f"p{n}") for n in range(12)]
+
+    data.folds(films, 5, 0)
+
+    assert "class covid is of 2 patients or groups: some of 5 folds lack it" in caplog.text
+
+
+def test_folds_of_other_films_are_refused_and_not_taken_for_none(caplog: pytest.LogCaptureFixture) -> None:
+    films = [Film(f"covid/{n}.png", "covid") for n in range(10)]
+    fold_of = data.folds(films, 2, 0)
+    moved = [dataclasses.replace(film, path=f"films/{film.path}") for film in films]
+
+    with pytest.raises(ValueError, match=r"names none of the 10 films: expected paths as films/covid/0\.png"):
+        data.fold_split(moved, fold_of, 0, DataConfig(), 0)
+
+    subset_of = data.fold_split(films[:9], fold_of, 0, DataConfig(), 0)
+    assert set(subset_of) == {film.path for film in films[:9]}
+    assert "1 of the 10 films of the fold file are not in the manifest" in caplog.text
 
 
 def test_the_command_writes_folds(families: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from model.config import Config
 from model.network import FilmNetwork, build_network
 from model.recorder import BEST, Recorder
-from model.runlog import RunLog
+from model.runlog import RunLog, read_rows
 
 Epoch = tuple[float, float]
 Run = Callable[[list[Epoch], bool], int]
@@ -38,6 +39,35 @@ def run(tiny_config: Config, tmp_path: Path) -> Run:
         return int(recorder.told()["epoch"])
 
     return record
+
+
+class MlflowException(Exception):
+    pass
+
+
+class AwayServer:
+    """Stands for MLflow, which is not among our libraries, while its tracking server is away."""
+
+    exceptions = SimpleNamespace(MlflowException=MlflowException)
+
+    def log_metrics(self, figures: dict[str, float], step: int) -> None:
+        raise MlflowException("no connection")
+
+    def end_run(self) -> None:
+        raise MlflowException("no connection")
+
+
+def test_a_tracking_server_that_is_away_costs_no_epoch(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runlog = RunLog(tmp_path)
+    runlog.mlflow = AwayServer()
+
+    runlog.write({"epoch": 1, "loss": 0.5})
+    runlog.close()
+
+    assert read_rows(tmp_path) == [{"epoch": 1, "loss": 0.5}]
+    assert caplog.text.count("MLflow does not take figures; they stand in metrics.csv too") == 2
 
 
 def kept(out: Path) -> int:

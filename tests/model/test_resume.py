@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import shutil
 import signal
@@ -123,6 +124,33 @@ def test_a_full_disk_is_told_and_costs_no_epoch_that_was_whole(
     assert not (tmp_path / "state.pt.part").is_symlink()
     train(tiny_config, Run(families, tmp_path, resume=True))
     assert_same_run(tmp_path, unbroken)
+
+
+def test_a_model_tells_the_manifest_that_it_learned_from_whatever_became_of_the_file(
+    unbroken: Path, families: Path, tiny_config: Config, tmp_path: Path
+) -> None:
+    films = shutil.copytree(families.parent, tmp_path / "films")
+    manifest = films / families.name
+    train(tiny_config, Run(manifest, tmp_path / "run", stop_after=2))
+
+    class Rewritten(logging.Handler):
+        """Another manifest stands in the place of the first from the third epoch on."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if "epoch 3" in record.getMessage():
+                manifest.write_text("path,label\n")
+
+    handler = Rewritten()
+    logging.getLogger("model.recorder").addHandler(handler)
+    logging.getLogger("model.recorder").setLevel(logging.INFO)
+    try:
+        train(tiny_config, Run(manifest, tmp_path / "run", resume=True))
+    finally:
+        logging.getLogger("model.recorder").removeHandler(handler)
+
+    assert manifest.read_text() == "path,label\n"
+    told = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert told["provenance"]["data_sha256"] == data.manifest_sha256(families)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_in_words(
@@ -339,6 +367,6 @@ def test_a_folder_of_other_films_changes_nothing_in_the_run(
 
     assert "another manifest" in capsys.readouterr().err
     assert contents(out) == before
-    assert (out / "films").readlink() == tmp_path / "films"
+    assert (out / "films" / "covid").resolve() == tmp_path / "films" / "covid"
     (tmp_path / "films").rename(tmp_path / "moved")
     assert main([*command, "--data", str(tmp_path / "moved"), "--resume"]) == 0

@@ -75,6 +75,24 @@ def test_a_folder_per_label_is_read_whatever_its_case(tmp_path: Path) -> None:
     assert films[0] == Film("COVID/deep/b.png", "covid")
 
 
+def test_what_is_no_film_is_counted_and_a_hidden_file_is_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture(tmp_path / "covid" / "a.png")
+    picture(tmp_path / "beside.png")
+    picture(tmp_path / ".elsewhere" / "far.png")
+    (tmp_path / "covid" / "._a.png").write_bytes(b"what another system keeps of the file")
+    (tmp_path / "covid" / "b.tif").write_bytes(b"TIFF")
+    (tmp_path / "covid" / "site").symlink_to(tmp_path / ".elsewhere", target_is_directory=True)
+
+    films = folder_per_class(tmp_path, LABELS)
+
+    assert [film.path for film in films] == ["covid/a.png"]
+    assert "3 entries of" in caplog.text
+    for kind in ("'.tif': 1", "'linked folder': 1", "'in no folder of a label': 1"):
+        assert kind in caplog.text
+
+
 def view_code(value: str) -> list[Dataset]:
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "SCT", "view"
@@ -145,6 +163,23 @@ def test_a_tree_of_dicom_files_takes_its_labels_from_a_table(key: str, tmp_path:
     assert (found.path, found.label, found.patient_id, found.view) == ("study/IM0001", "covid", "p1", "AP")
     # As the worker reads the same film.
     np.testing.assert_array_equal(load_film(tmp_path / found.path), read_pixels(film))
+
+
+def test_a_table_by_patient_takes_radiographs_alone_and_tells_what_it_leaves(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dicom(tmp_path / "film", "p1")
+    dicom(tmp_path / "slice", "p1", Modality="CT")
+    dicom(tmp_path / "other", "p3")
+    rows = [{"patient_id": patient, "label": "covid"} for patient in ("p1", "secret-2")]
+    table(tmp_path / "labels.csv", *rows)
+
+    (found,) = dicom_tree(tmp_path, tmp_path / "labels.csv", LABELS)
+
+    assert found.path == "film"
+    assert "1 of the 2 rows of labels.csv name no file by their patient_id" in caplog.text
+    assert "2 DICOM files are passed over: {'no label': 1, 'modality CT': 1}" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_a_dicom_file_that_is_none_is_told_by_its_name(tmp_path: Path) -> None:

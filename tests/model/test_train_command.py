@@ -19,9 +19,10 @@ import pytest
 from parts import ROOT
 from PIL import Image
 
-from model import audit, calibrate, data, evaluate, explain, faithfulness
+from model import audit, calibrate, data, evaluate, explain, faithfulness, manifests
 from model.checkpoint import load_model
 from model.config import Config, to_dict
+from model.phantom import LABELS as PHANTOM_LABELS
 from model.phantom import write_phantoms
 from model.train import main
 from model.train_command import configure, parser, told
@@ -67,8 +68,13 @@ def test_a_folder_of_films_per_label_trains_and_its_report_comes_with_it(
     assert json.loads((out / "checks.json").read_text())["films"] == 120
     model = load_model(out / "model")
     assert str(tmp_path) not in json.dumps(model.provenance)
+    # Whoever makes the manifest of the same folder has the same films by the same names.
+    assert manifests.main(["folders", str(tmp_path / "films")]) == 0
+    request = evaluate.request_of(model, out / "model", tmp_path / "films" / "manifest.csv", None)
     subset_of = data.read_split(out / "model" / "split.csv.gz")
-    assert all(path.startswith("films/") and not Path(path).is_absolute() for path in subset_of)
+    films, _, _ = evaluate.choose(model, request)
+    assert {film.path for film in films} == {path for path in subset_of if subset_of[path] == "test"}
+    assert set(subset_of) == {film.path for film in data.read_manifest(request.manifest, PHANTOM_LABELS)}
 
 
 def test_a_dry_run_tries_everything_and_keeps_nothing(
@@ -157,6 +163,40 @@ def test_options_change_the_preset() -> None:
         configure(parser().parse_args(["--classes", "binary", "--preset", "teaching"]))
 
 
+def test_a_network_without_a_published_start_learns_its_batch_norm_and_keeps_no_noise() -> None:
+    asked = ["--preset", "two-heads", "--network"]
+    fresh = configure(parser().parse_args([*asked, "densenet121"]))
+    started = configure(parser().parse_args([*asked, "densenet121", "--init", "other"]))
+    published = configure(parser().parse_args([*asked, "efficientnet-lite2"]))
+
+    assert (fresh.network.frozen_norm, fresh.schedule.blend) == (False, 1.0)
+    assert (started.network.frozen_norm, started.schedule.blend) == (True, 0.5)
+    assert (published.network.frozen_norm, published.schedule.blend) == (True, 0.5)
+
+
+def test_a_run_that_may_be_resumed_is_checked_when_there_is_nothing_to_resume(
+    phantoms: Path, tmp_path: Path
+) -> None:
+    options = [*SMALL, "--resume", "--cache", str(tmp_path / "looks.json")]
+
+    assert main(["--data", str(phantoms), "--out", str(tmp_path / "run"), *options]) == 0
+
+    assert json.loads((tmp_path / "run" / "checks.json").read_text())["films"] == 120
+
+
+def test_films_to_leave_out_that_are_not_there_are_told(
+    phantoms: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "out.csv").write_text("path,reason\n00000.png,blurred\nno-such-film,blurred\n")
+    options = [*SMALL, "--no-check", "--exclude", str(tmp_path / "out.csv"), "--dry-run"]
+
+    with caplog.at_level("INFO"):
+        assert main(["--data", str(phantoms), *options]) == 0
+
+    assert "120 films, left out: {'blurred': 1}" in caplog.text
+    assert "1 of the 2 films to leave out by name are not in the manifest" in caplog.text
+
+
 def test_a_recorded_command_names_no_path_however_it_was_written() -> None:
     arguments = ["--data", "./ward7//m.csv", "--out=/data/run/", "--exclude=./ward7/x.csv", "--fold", "2"]
     arguments += ["--report", "/data/report/", "--network=resnet18"]
@@ -174,6 +214,8 @@ def test_a_recorded_command_names_no_path_however_it_was_written() -> None:
     [
         (["--fold", "1"], "--fold is a fold of --folds FILE, which was not given"),
         (["--folds", "f.csv", "--split", "s.csv"], "give one of --folds and --split"),
+        (["--network-file", "my_net.py"], "name it by --network NAME too"),
+        (["--labels", "labels.csv"], "--labels is for a folder of DICOM files, --data m.csv is none"),
     ],
 )
 def test_an_option_that_would_be_ignored_is_refused(

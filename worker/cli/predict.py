@@ -8,6 +8,7 @@ from pathlib import Path
 from dicom_io.acceptance import Refusal
 from dicom_io.errors import CxrError
 from worker import context, reading
+from worker.cli.terminal import visible
 from worker.one_look import OneLook
 from worker.reading import Refused
 
@@ -63,6 +64,6 @@ def judge(current: context.Context, path: Path) -> Line:
 
 def _words(line: Line) -> str:
     if line.probability is None:
-        return f"{line.path}: {line.state}: {line.reason}: {line.detail}"
+        return f"{visible(line.path)}: {line.state}: {line.reason}: {line.detail}"
     judged = f"COVID-19 {line.decision}, P = {100 * line.probability:.1f} %"
-    return f"{line.path}: {judged} (model {line.model_version}; {line.notice})"
+    return f"{visible(line.path)}: {judged} (model {line.model_version}; {line.notice})"
