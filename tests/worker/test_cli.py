@@ -309,6 +309,24 @@ def test_predict_returns_success_when_all_were_judged_or_refused(run: Run, tmp_p
     assert "refused: child" in child
 
 
+@pytest.mark.usefixtures("network")
+def test_predict_goes_on_after_a_name_that_a_terminal_cannot_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = files(tmp_path / "films")
+    odd = os.fsdecode(os.fsencode(tmp_path / "films") + b"/k\xf6ln.png")
+    os.link(paths["png"], odd)
+    # The output of a test is captured as text, which takes what no terminal does.
+    with (tmp_path / "said.txt").open("w", encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        code = main(["predict", odd, str(paths["child"])])
+
+    assert code == 0
+    odd_line, child = (tmp_path / "said.txt").read_text(encoding="utf-8").splitlines()
+    assert "k\\udcf6ln.png: COVID-19 " in odd_line
+    assert "refused: child" in child
+
+
 def test_predict_without_a_model_says_so(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXR_MODEL", str(tmp_path / "no model"))
     code, _, error = run("predict", str(files(tmp_path / "films")["film"]))
