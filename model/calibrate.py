@@ -175,18 +175,18 @@ def with_decision(
     covid_N, rest_N = probability_N[is_covid_N], probability_N[~is_covid_N]
     wished = (config.alpha_covid, config.alpha_rest)
     band = conformal.affordable_band(covid_N, rest_N, wished, config.most_abstained)
-    promise = f"at most {band.alpha_covid:.1%} of COVID-19 and {band.alpha_rest:.1%} of others misjudged"
+    aim = f"at most {band.alpha_covid:.1%} of COVID-19 and {band.alpha_rest:.1%} of others misjudged"
     if (band.alpha_covid, band.alpha_rest) != wished:
         log.warning(
             "the wished alphas leave more than %.0f %% of a class open: raised to %.3f and %.3f",
             100 * config.most_abstained, band.alpha_covid, band.alpha_rest,
         )  # fmt: skip
-        promise += f", raised so that at most {config.most_abstained:.0%} of either are left open"
+        aim += f", raised so that at most {config.most_abstained:.0%} of either are left open"
     # Where nothing may be left open, a film outside the band must not change sides.
     threshold = min(max(youden_threshold(probability_N, is_covid_N), band.low), band.high)
     return dataclasses.replace(
         mapped, threshold=threshold, band_low=band.low, band_high=band.high,
-        alpha_covid=band.alpha_covid, alpha_rest=band.alpha_rest, method=f"{mapped.method}; {promise}",
+        alpha_covid=band.alpha_covid, alpha_rest=band.alpha_rest, method=f"{mapped.method}; aimed at: {aim}",
     )  # fmt: skip
 
 

@@ -93,7 +93,7 @@ NOTES = [
     "other folds or families.",
     "All children's chests are of one hospital: their figure is an upper bound for others. Copies of a film "
     "are held together.",
-    "Among the adults are children and laterals that nobody marked: they count as false refusals.",
+    "Among the adults may be children and laterals that nobody marked: they count as false refusals.",
 ]
 
 

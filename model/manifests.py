@@ -105,7 +105,10 @@ RSNA = {"Lung Opacity": "pneumonia", "Normal": "normal", "No Lung Opacity / Not 
 
 
 def rsna(root: Path) -> list[Film]:
-    """Read the RSNA Pneumonia Detection Challenge 2018: DICOM files, a patient each."""
+    """Read the RSNA Pneumonia Detection Challenge 2018: DICOM files, each named by an id of its own.
+
+    It calls that id a patient's, but a patient of the NIH's may have several: no patient is known.
+    """
     label_of = {
         row["patientId"]: RSNA[row["class"]]
         for row in _rows(root / "stage_2_detailed_class_info.csv", {"patientId", "class"})

@@ -1,20 +1,24 @@
 """The texts of a release: model card, CLAIM and TRIPOD+AI sheets, licence, from a run's own files."""
 
 import dataclasses
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from model import reservations
 from model.bootstrap import Figure
 from model.checkpoint import Model
 from model.class_checks import calibrating
-from model.evaluation_sets import REST, ROLES
-from model.origins import IMAGENET, origin_of
+from model.evaluation_sets import QUESTIONS, REST, ROLES
+from model.gate import NOT_CHEST
+from model.origins import IMAGENET, UNKNOWN, origin_of
 from model.release_figures import HELD_OUT, REQUIRED, Figures, is_defined
 from model.report_html import limits, warnings
 from model.set_report import FEWEST
+from model.transforms import PICTURES
 
 SHEETS = ("MODEL_CARD.md", "CLAIM.md", "TRIPOD-AI.md", "LICENSE-WEIGHTS.md")
 """The texts, each from the template of its name."""
@@ -25,9 +29,17 @@ TABLES = {
     "role": "By what the model had of a source",
 }
 """Tables of figures in the card: kind of set, and heading."""
+BESIDE_RULES = (
+    "audit_whole_auc", "audit_whole_within_sources_auc", "audit_centre_only_auc", "audit_whole_probe_auc",
+    "audit_whole_probe_within_sources_auc", "audit_source_probe_auc", "audit_source_from_score_auc",
+    "audit_source_guess_auc",
+)  # fmt: skip
+"""Figures of the audit that no rule reads and without which those of the rules are misread."""
+HEADING = "\n### "
+"""How a heading begins within the text on the design; the sheets repeat what stands before the first."""
 
 
-def render(model: Model, figures: Figures, weight_bytes: int) -> dict[str, str]:
+def render(model: Model, figures: Figures, weight_bytes: int, dealt: Iterable[str]) -> dict[str, str]:
     """Return each text by its file's name.
 
     Parameters
@@ -38,10 +50,18 @@ def render(model: Model, figures: Figures, weight_bytes: int) -> dict[str, str]:
         What the ``metrics.json`` of the release holds.
     weight_bytes
         Size of the file of weights.
+    dealt
+        Paths of the films that were dealt to a step.
     """
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"figure": figure, "counted": counted, "cell": cell, "among": among}
-    known = context(model, figures) | {"megabytes": weight_bytes / 1e6}
+    environment.filters |= {
+        "figure": figure,
+        "counted": counted,
+        "cell": cell,
+        "among": among,
+        "aimed": aimed,
+    }
+    known = context(model, figures) | {"megabytes": weight_bytes / 1e6, "files": kinds_of_files(dealt)}
     found = {}
     for name in SHEETS:
         template = environment.from_string((files("model") / "report" / f"{name}.j2").read_text("utf-8"))
@@ -64,6 +84,24 @@ def among(row: dict[str, Any], name: str) -> str:
     values = row["metrics"][name]
     films = row["smaller_class"] if name in ("roc_auc", "ece") else values["n"]
     return f"too few ({films})" if values["value"] is not None and films < FEWEST else figure(values)
+
+
+def aimed(values: dict[str, Any], share: float) -> str:
+    """Return a share of films with its number of films and the largest share that was aimed at."""
+    if values["value"] is None:
+        return figure(values)
+    side = "above" if values["value"] > share else "not above"
+    inside = values["low"] <= share <= values["high"]
+    return (
+        f"{figure(values)}, n {counted(values['n'])}, {side} the {share:.1%} aimed at, which lies "
+        f"{'inside' if inside else 'outside'} the interval"
+    )
+
+
+def kinds_of_files(dealt: Iterable[str]) -> dict[str, int]:
+    """Return how many films there are, and how many of them are pictures that Pillow reads."""
+    paths = list(dealt)
+    return {"dealt": len(paths), "pictures": sum(path.lower().endswith(PICTURES) for path in paths)}
 
 
 def counted(number: int) -> str:
@@ -91,7 +129,8 @@ def context(model: Model, figures: Figures) -> dict[str, Any]:
         for name, values in details["sets"].items()
     }
     subsets = {subset: sum(films.values()) for subset, films in films_of(model).items()}
-    return {
+    design = details["design"] or NO_DESIGN
+    return reserved(model, figures) | {
         "note": details["note"],
         "config": dataclasses.asdict(model.config),
         "joined": len(model.config.heads) > 1 and model.config.link == "sigmoid",
@@ -101,7 +140,8 @@ def context(model: Model, figures: Figures) -> dict[str, Any]:
         "config_sha256": model.config_sha256,
         "parameters": sum(weights.numel() for weights in model.network.parameters()),
         "details": details,
-        "design": details["design"] or NO_DESIGN,
+        "design": design,
+        "design_short": design.split(HEADING, 1)[0].strip(),
         "fewest": FEWEST,
         "calibrated": bool(model.config.data.calibration_sources),
         "figures": {name: values for name, values in figures.items() if name != "details"},
@@ -111,6 +151,7 @@ def context(model: Model, figures: Figures) -> dict[str, Any]:
             for kind, heading in TABLES.items()
         },
         "everything": sets[REST],
+        "calibrated_set": sets.get(ROLES["calibrated"]),
         "warnings": warnings(sets),
         "limits": limits(details, sets[REST]),
         "subsets": subsets,
@@ -121,6 +162,46 @@ def context(model: Model, figures: Figures) -> dict[str, Any]:
         "gate_sources": gate_sources(details["gate"]),
         "imagenet": IMAGENET,
     }
+
+
+def reserved(model: Model, figures: Figures) -> dict[str, Any]:
+    """Return what the templates may speak of besides: what is known of neither films nor sources."""
+    details = figures["details"]
+    trained = [row["name"] for row in data_sources(model) if row["trained"]]
+    behind_gate = gate_sources(details["gate"])
+    named = [*data_sources(model), *tested_sources(model), *behind_gate]
+    own = networks(model, figures).get(model.config.network.name, {})
+    return {
+        "beside_rules": [name for name in BESIDE_RULES if is_defined(figures, name)],
+        "nameless": sorted({row["name"] for row in named if row["origin"] is UNKNOWN}),
+        "no_chest": [row for row in behind_gate if row["kind"] == NOT_CHEST],
+        "gate_kin": reservations.kin_of_gate(details["gate"]),
+        "gate_reservations": reservations.of_gate(details["gate"], trained, labels_of(model)),
+        "audit_reservations": reservations.of_audit(details["audit"], trained),
+        "of_released_weights": [name for name in HELD_OUT if name in own and own[name] == figures[name]],
+        "unasked": unasked(model),
+    }
+
+
+def labels_of(model: Model) -> dict[str, set[str]]:
+    """Return the labels of the films that took part, by source."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for films in films_of(model).values():
+        for name in films:
+            source, label = name.rsplit(":", 1)
+            found[source].add(label)
+    return found
+
+
+def unasked(model: Model) -> dict[str, int]:
+    """Return by label how many test films without COVID-19 are of neither question."""
+    asked = {model.config.data.covid_label, *(label for labels in QUESTIONS.values() for label in labels)}
+    found = Counter[str]()
+    for name, count in films_of(model).get("test", {}).items():
+        label = name.rsplit(":", 1)[1]
+        if label not in asked:
+            found[label] += count
+    return dict(found)
 
 
 def films_of(model: Model) -> dict[str, dict[str, int]]:

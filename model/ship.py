@@ -12,7 +12,7 @@ from model.audit_file import read_audit
 from model.bootstrap import Figure
 from model.checkpoint import CONFIG, WEIGHTS, Model, load_model
 from model.command_edge import one_line_errors
-from model.folds import SPLIT
+from model.folds import SPLIT, read_split
 from model.gate import GATE, GATE_WEIGHTS, load_gate
 from model.release_figures import (
     EVALUATE,
@@ -92,7 +92,8 @@ def gather(parts: Parts, incomplete: bool = False) -> tuple[dict[str, bytes], Fi
     files |= {name: (parts.gate / name).read_bytes() for name in (GATE, GATE_WEIGHTS)}
     files[SPLIT] = read_split_file(parts.model / SPLIT, model)
     files[METRICS] = (json.dumps(figures, indent=1, allow_nan=False) + "\n").encode()
-    files |= {name: text.encode() for name, text in render(model, figures, len(files[WEIGHTS])).items()}
+    sheets = render(model, figures, len(files[WEIGHTS]), read_split(parts.model / SPLIT))
+    files |= {name: text.encode() for name, text in sheets.items()}
     return files, figures
 
 

@@ -44,7 +44,7 @@ class Rule:
 RULES = (
     Rule(
         "border_only_auc", f"interval above {BORDER_AUC}", _above(BORDER_AUC),
-        "The model scores well on borders alone: it knows where or how a film was taken",
+        "The model scores well on borders alone: it may know where or how a film was taken",
     ),
     Rule(
         "border_only_within_sources_auc", f"interval above {BORDER_AUC}", _above(BORDER_AUC),

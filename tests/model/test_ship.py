@@ -22,7 +22,17 @@ from model.config import Config, DataConfig, HeadConfig, to_dict
 from model.folds import SPLIT
 from model.gate import GATE, GATE_WEIGHTS, load_gate
 from model.release_figures import EVALUATE, REPRODUCE, REQUIRED
-from model.sheets import SHEETS, among, cell, data_sources, networks
+from model.sheets import (
+    BESIDE_RULES,
+    SHEETS,
+    aimed,
+    among,
+    cell,
+    data_sources,
+    kinds_of_files,
+    networks,
+    unasked,
+)
 from model.ship import METRICS
 from model.studies import STUDIES, WANTED, config_of, recipe_sha256
 from model.train import main as train
@@ -310,6 +320,88 @@ def test_the_sheets_repeat_how_the_design_was_chosen(run: Run, shipped: Path, tm
         assert "By the films of cohen, which \\| are scored too. |" in (tmp_path / "to" / sheet).read_text()
     for name in ("MODEL_CARD.md", "CLAIM.md", "TRIPOD-AI.md"):
         assert "Nobody wrote down how" in (shipped / name).read_text()
+
+
+def test_the_sheets_leave_what_follows_a_heading_of_the_design_to_the_card(run: Run, tmp_path: Path) -> None:
+    design = tmp_path / "design.md"
+    design.write_text("By the films of cohen.\n\n### The films\n\nTheir number.\n")
+    assert ship.main(run.words(tmp_path / "to", design=design)) == 0
+
+    assert "\n### The films\n\nTheir number.\n" in (tmp_path / "to" / "MODEL_CARD.md").read_text()
+    for sheet in ("CLAIM.md", "TRIPOD-AI.md"):
+        text = (tmp_path / "to" / sheet).read_text()
+        assert "By the films of cohen. More: MODEL_CARD.md. |" in text
+        assert "Their number" not in text
+
+
+def test_a_share_stands_beside_what_was_aimed_at() -> None:
+    values = {"value": 0.159, "low": 0.140, "high": 0.177, "n": 1816, "set": "s", "method": "m"}
+    nothing = {**values, "value": None, "low": None, "high": None}
+
+    assert aimed(values, 0.145) == (
+        "0.159 (0.140-0.177), n 1,816, above the 14.5% aimed at, which lies inside the interval"
+    )
+    assert aimed(values, 0.1).endswith("above the 10.0% aimed at, which lies outside the interval")
+    assert aimed(values, 0.2).endswith("not above the 20.0% aimed at, which lies outside the interval")
+    assert aimed(nothing, 0.1) == "not defined"
+
+
+def test_the_card_says_how_the_band_did_on_other_films_of_the_calibration_sources(
+    shipped: Path, figures: dict[str, Any]
+) -> None:
+    card, details = (shipped / "MODEL_CARD.md").read_text(), figures["details"]
+    found = details["sets"]["sources that calibrated the model, other films"]["metrics"]
+
+    assert f"missed {aimed(found['missed_rate'], details['alpha_covid'])}; false alarm" in card
+    assert aimed(found["false_alarm_rate"], details["alpha_rest"]) in card
+
+
+def test_patients_stand_beside_films_and_rates_have_the_films_that_they_rest_on(
+    shipped: Path, figures: dict[str, Any]
+) -> None:
+    everything = figures["details"]["sets"]["COVID-19 against the rest"]
+    rates = everything["metrics"]
+
+    assert f" | {everything['units']} | " in (shipped / "MODEL_CARD.md").read_text()
+    claim = (shipped / "CLAIM.md").read_text()
+    assert f"n {rates['sensitivity']['n']}; specificity" in claim
+    assert rates["sensitivity"]["n"] + rates["specificity"]["n"] == everything["films"]
+
+
+def test_the_audit_shows_what_its_rules_are_to_be_compared_with(
+    shipped: Path, figures: dict[str, Any]
+) -> None:
+    card = (shipped / "MODEL_CARD.md").read_text()
+    shown = [name for name in BESIDE_RULES if figures[name]["value"] is not None]
+
+    assert {"audit_whole_auc", "audit_source_probe_auc"} <= set(shown)
+    for name in shown:
+        assert f"| `{name}` | {figures[name]['value']:.3f} " in card
+    assert not set(BESIDE_RULES) & {rule["figure"] for rule in figures["details"]["audit"]["rules"]}
+
+
+def test_files_are_counted_by_what_reads_them(shipped: Path) -> None:
+    assert kinds_of_files(["a.png", "b.JPG", "c.dcm", "d"]) == {"dealt": 4, "pictures": 2}
+
+    assert (
+        "films that were dealt to a step are PNG or JPEG, read by Pillow;"
+        in (shipped / "CLAIM.md").read_text()
+    )
+
+
+def test_films_of_neither_question_are_counted(run: Run) -> None:
+    model = load_model(run.folder / "run" / "model")
+    films = {"test": {"rsna:negative": 7, "a:negative": 1, "a:normal": 3, "a:covid": 2, "a:other": 4}}
+
+    assert unasked(model) == {}
+    assert unasked(dataclasses.replace(model, provenance={"films": films})) == {"negative": 8}
+
+
+def test_pictures_whose_makers_are_not_known_answer_the_data_sources_in_part(shipped: Path) -> None:
+    (row,) = re.findall(r"^\| 7 \|.*$", (shipped / "CLAIM.md").read_text(), re.MULTILINE)
+
+    assert "| Data sources | partly |" in row
+    assert "of origin and terms not known: elsewhere, noise_0," in row
 
 
 def test_a_class_of_a_few_films_gets_no_figure_in_the_card() -> None:
