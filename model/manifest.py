@@ -74,7 +74,7 @@ def read_manifest(path: Path, labels: Sequence[str]) -> list[Film]:
 
 def _check_spelling(name: str, columns: Sequence[str]) -> None:
     """Refuse ``PatientID`` for ``patient_id``: passed over, it would part patients and keep laterals."""
-    meant = {_plain(column): column for column in COLUMNS} | {"license": "licence"}
+    meant = {_plain(column): column for column in COLUMNS}
     for column in columns:
         known = meant.get(_plain(column), column)
         if known not in columns:
