@@ -40,17 +40,38 @@ FILMS = 2000
 CHILD = "child"
 
 
-def draw(units: Units, most: int, seed: int = 0) -> Bool:
-    """Return a seeded choice of whole patients with at most so many films; all of them if that is enough."""
-    number_N = units.number_N
-    chosen_N = np.ones(len(number_N), bool)
-    if len(number_N) <= most:
-        return chosen_N
-    numbers, times = np.unique(number_N, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(numbers))
-    fits = np.cumsum(times[order]) <= most
-    chosen: Bool = np.isin(number_N, numbers[order[fits]])
-    return chosen
+def draw(units: Units, sources: Sequence[str], most: int, seed: int = 0) -> Bool:
+    """Return a seeded choice of whole patients with at most so many films, from all sources alike.
+
+    What a small source cannot give is shared by the others. Of films drawn without regard to their source a
+    large collection would leave too few of a small one, which may be the only one with both classes.
+
+    Parameters
+    ----------
+    units
+        The patients or groups of the films.
+    sources
+        The source of each film; a patient of several is drawn with that of the first.
+    most
+        Most films.
+    seed
+        Of the draw.
+    """
+    numbers, first, times = np.unique(units.number_N, return_index=True, return_counts=True)
+    source_U = np.array(sources)[first]
+    generator = np.random.default_rng(seed)
+    chosen: list[int] = []
+    left = most
+    names, sizes = np.unique(np.repeat(source_U, times), return_counts=True)
+    for turn, row in enumerate(np.argsort(sizes, kind="stable")):
+        (its_own,) = np.nonzero(source_U == names[row])
+        order = generator.permutation(its_own)
+        upto = np.cumsum(times[order])
+        fits = upto <= left // (len(names) - turn)
+        chosen += numbers[order[fits]].tolist()
+        left -= int(times[order[fits]].sum())
+    inside: Bool = np.isin(units.number_N, chosen)
+    return inside
 
 
 def material_of(model: Model, request: Request, most: int, seed: int = 0) -> Material:
@@ -66,7 +87,7 @@ def material_of(model: Model, request: Request, most: int, seed: int = 0) -> Mat
     films, units, left_out = choose(model, request)
     log.info("%d films of %s, left out: %s", len(films), request.manifest.name, left_out or "none")
     covid_label = model.config.data.covid_label
-    chosen_N = draw(units, most, seed)
+    chosen_N = draw(units, [film.source for film in films], most, seed)
     films = [film for film, inside in zip(films, chosen_N, strict=True) if inside]
     covid = sum(film.label == covid_label for film in films)
     if not 0 < covid < len(films):
@@ -100,7 +121,7 @@ def ages_of(model: Model, request: Request, material: Material, most: int, seed:
     all_units = units_of(everything)
     rows = [row[film.path] for film in children]
     child_units = Units(all_units.number_N[rows], all_units.named_N[rows])
-    taken_N = draw(child_units, most, seed)
+    taken_N = draw(child_units, [film.source for film in children], most, seed)
     children = [film for film, taken in zip(children, taken_N, strict=True) if taken]
     part = material.subset(np.isin(material.source, [film.source for film in children]))
     seen = look(model, request.manifest.parent, children, ("whole",))["whole"]

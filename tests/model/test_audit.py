@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from watchers import SIDE_PX, model_that_watches
 
+from model import audit
 from model.audit import main
 from model.checkpoint import Model, load_model, save_model
 from model.evaluate import Request, evaluate
@@ -380,6 +381,22 @@ def test_permuted_labels_are_at_chance_although_films_of_a_patient_are_alike() -
     assert figure.high is not None
     assert figure.low < 0.5 < figure.high
     assert figure.value == pytest.approx(0.5, abs=0.08)
+
+
+def test_a_small_source_is_audited_whole_and_no_patient_is_parted() -> None:
+    sources = ["small"] * 30 + ["middle"] * 100 + ["large"] * 1000
+    units = Units(np.arange(1130) // 2, np.ones(1130, bool))
+
+    chosen_N = audit.draw(units, sources, 400)
+    again_N = audit.draw(units, sources, 400, seed=1)
+
+    counts = {name: int(chosen_N[np.array(sources) == name].sum()) for name in ("small", "middle", "large")}
+    assert counts == {"small": 30, "middle": 100, "large": 270}
+    assert (chosen_N[::2] == chosen_N[1::2]).all()
+    assert (chosen_N != again_N).any()
+    np.testing.assert_array_equal(chosen_N, audit.draw(units, sources, 400))
+    assert audit.draw(units, sources, 1130).all()
+    assert 0 < audit.draw(units, sources, 31)[np.array(sources) == "small"].sum() <= 10
 
 
 def test_a_patients_films_keep_one_label_when_labels_are_permuted() -> None:
