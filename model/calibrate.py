@@ -232,7 +232,6 @@ def films_to_calibrate(model: Model, folder: Path, manifest: Path, split: Path |
     if trained_on_it and split is None:
         raise ValueError(f"{manifest.name} trained this model: name other films, or a split that spares some")
     films, reasons = leave_out(read_manifest(manifest, model.config.data.labels), model.config.data)
-    log.info("%d films of %s may calibrate, left out: %s", len(films), manifest.name, dict(reasons) or "none")
     if split is not None:
         films = _of_calibration(films, split)
     trained = paths_in(split_in(folder), TRAINED)
@@ -249,6 +248,7 @@ def films_to_calibrate(model: Model, folder: Path, manifest: Path, split: Path |
             f"their paths, the configuration leaves out {dict(reasons) or 'none'}. Give films that the model "
             "does not know"
         )
+    log.info("%d films of %s calibrate, left out: %s", len(spared), manifest.name, dict(reasons) or "none")
     return spared
 
 

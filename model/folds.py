@@ -113,22 +113,26 @@ def folds(films: Sequence[Film], k: int, seed: int, config: DataConfig | None = 
             held[fold] += len(kept)
             total[fold] += len(kept)
             fold_of.update((film.path, fold) for film in kept)
+    _tell_lacks(films, fold_of, k)
     return fold_of
 
 
 def _check_units(films: Sequence[Film], kept: Sequence[Film], k: int) -> None:
-    """Refuse more folds than there are patients or groups, and tell a class that some folds will lack."""
+    """Refuse more folds than there are patients or groups with a film that is kept."""
     unit_of = dict(zip((film.path for film in films), group_units(films).tolist(), strict=True))
     if (came := len({unit_of[film.path] for film in kept})) < k:
         raise ValueError(f"expected at least {k} patients or groups for {k} folds, came {came}")
-    units: dict[str, set[int]] = defaultdict(set)
-    for film in kept:
-        units[film.label].add(unit_of[film.path])
-    for label, members in sorted(units.items()):
+
+
+def _tell_lacks(films: Sequence[Film], fold_of: Mapping[str, int], k: int) -> None:
+    """Tell a class that some folds lack: they take no part in the figures of its questions."""
+    folds_of: dict[str, set[int]] = defaultdict(set)
+    for film in films:
+        if film.path in fold_of:
+            folds_of[film.label].add(fold_of[film.path])
+    for label, members in sorted(folds_of.items()):
         if len(members) < k:
-            log.warning(
-                "class %s is of %d patients or groups: some of %d folds lack it", label, len(members), k
-            )
+            log.warning("class %s is in %d of %d folds: the others lack it", label, len(members), k)
 
 
 def fold_split(

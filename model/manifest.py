@@ -78,7 +78,10 @@ def _check_spelling(name: str, columns: Sequence[str]) -> None:
     for column in columns:
         known = meant.get(_plain(column), column)
         if known not in columns:
-            raise ValueError(f"{name}: expected the column {known}, came {column}: rename it. {EXPECTED}")
+            raise ValueError(
+                f"{name}: expected the column {known}, came {column}: rename it, to {known} if it means "
+                f"that, else to another name. {EXPECTED}"
+            )
 
 
 def _plain(column: str) -> str:

@@ -88,7 +88,7 @@ def among(row: dict[str, Any], name: str) -> str:
 
 def aimed(values: dict[str, Any], share: float) -> str:
     """Return a share of films with its number of films and the largest share that was aimed at."""
-    if values["value"] is None:
+    if values["value"] is None or values["low"] is None:
         return figure(values)
     side = "above" if values["value"] > share else "not above"
     inside = values["low"] <= share <= values["high"]

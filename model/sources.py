@@ -69,9 +69,6 @@ def link_films(paths: Iterable[str], root: Path, folder: Path) -> None:
     folder
         Is made where there is none; links of the same names are set anew.
     """
-    if folder.is_symlink():
-        # Earlier versions linked the whole folder: through it these would land among the films.
-        folder.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     for top in sorted({PurePosixPath(path).parts[0] for path in paths}):
         link = folder / top
@@ -162,7 +159,7 @@ def dicom_tree(root: Path, table: Path, labels: Sequence[str]) -> list[Film]:
     films: list[Film] = []
     named: set[str] = set()
     passed_over: Counter[str] = Counter()
-    for path in sorted(path for path in root.rglob("*") if path.is_file() and is_dicom(path)):
+    for path in sorted(path for path in root.rglob("*") if _is_a_film_below(root, path)):
         film, header = film_of(root, str(path.relative_to(root)))
         name = {"path": film.path, "patient_id": film.patient_id, **header}[key]
         named.add(name)
@@ -185,6 +182,14 @@ def dicom_tree(root: Path, table: Path, labels: Sequence[str]) -> list[Film]:
     if passed_over:
         log.warning("%d DICOM files are passed over: %s", passed_over.total(), dict(passed_over))
     return films
+
+
+def _is_a_film_below(root: Path, path: Path) -> bool:
+    """Return whether it is a DICOM file; a hidden one is none, nor is a link to one that is met itself."""
+    if any(part.startswith(".") for part in path.relative_to(root).parts) or not path.is_file():
+        return False
+    again = path.is_symlink() and path.resolve().is_relative_to(root.resolve())
+    return not again and is_dicom(path)
 
 
 def _labels(table: Path, labels: Sequence[str]) -> tuple[dict[str, str], str]:

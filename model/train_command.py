@@ -210,6 +210,9 @@ def manifest_of_folder(run: Run, labels: Path | None, config: Config) -> Path:
             with tempfile.TemporaryDirectory(prefix="cxr-resume-") as beside:
                 write_manifest(Path(beside) / manifest.name, films)
                 check_resume(config, replace(run, manifest=Path(beside) / manifest.name))
+        if manifest.parent.is_symlink():
+            # Earlier versions linked the whole folder: through it the links would land among the films.
+            manifest.parent.unlink()
         link_films((film.path for film in films), folder, manifest.parent)
         write_manifest(manifest, films)
     idist.barrier()

@@ -140,7 +140,8 @@ def test_a_class_of_fewer_patients_than_folds_is_told(caplog: pytest.LogCaptureF
 
     data.folds(films, 5, 0)
 
-    assert "class covid is of 2 patients or groups: some of 5 folds lack it" in caplog.text
+    assert "class covid is in 2 of 5 folds: the others lack it" in caplog.text
+    assert "class normal" not in caplog.text
 
 
 def test_folds_of_other_films_are_refused_and_not_taken_for_none(caplog: pytest.LogCaptureFixture) -> None:

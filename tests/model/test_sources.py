@@ -171,6 +171,9 @@ def test_a_table_by_patient_takes_radiographs_alone_and_tells_what_it_leaves(
     dicom(tmp_path / "film", "p1")
     dicom(tmp_path / "slice", "p1", Modality="CT")
     dicom(tmp_path / "other", "p3")
+    (tmp_path / "._film.dcm").write_bytes(b"what another system keeps of the file")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "film").symlink_to(tmp_path / "film")
     rows = [{"patient_id": patient, "label": "covid"} for patient in ("p1", "secret-2")]
     table(tmp_path / "labels.csv", *rows)
 
