@@ -84,8 +84,7 @@ def material_of(model: Model, request: Request, most: int, seed: int = 0) -> Mat
     dicom_io.errors.UnreadablePixels
         If a film cannot be read or is too small.
     """
-    films, units, left_out = choose(model, request)
-    log.info("%d films of %s, left out: %s", len(films), request.manifest.name, left_out or "none")
+    films, units, _ = choose(model, request)
     covid_label = model.config.data.covid_label
     chosen_N = draw(units, [film.source for film in films], most, seed)
     films = [film for film, inside in zip(films, chosen_N, strict=True) if inside]

@@ -31,6 +31,10 @@ from model.set_report import Evaluated, flat_figures, report_classes, report_hea
 
 log = logging.getLogger(__name__)
 
+OF_SCORING = (
+    "split", "subset", "against", "audit", "prevalence", "score_training_films", "no_gallery",
+)  # fmt: skip
+"""Options of the command that say how films are scored."""
 KNOWN = "film that trained, validated or calibrated the model"
 """Why such a film is left out."""
 SCORE_KNOWN = "model.evaluate --score-training-films"
@@ -100,6 +104,7 @@ def choose(model: Model, request: Request) -> tuple[list[Film], Units, dict[str,
     if not films:
         remedy = f". Give films that the model does not know, or {SCORE_KNOWN}" if reasons[KNOWN] else ""
         raise ValueError(f"no film to score in {request.manifest.name}, left out: {dict(reasons)}{remedy}")
+    log.info("%d films of %s, left out: %s", len(films), request.manifest.name, dict(reasons) or "none")
     row = {film.path: number for number, film in enumerate(everything)}
     rows = [row[film.path] for film in films]
     units = units_of(everything)
@@ -287,17 +292,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 def check_alone(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End the command if an option of scoring stands beside ``--folds``, which sums up what was scored."""
-    given = [
-        option
-        for option, value in (
-            ("--split", options.split), ("--subset", options.subset), ("--against", options.against),
-            ("--audit", options.audit), ("--prevalence", options.prevalence),
-            ("--score-training-films", options.score_training_films), ("--no-gallery", options.no_gallery),
-        )
-        if value
-    ]  # fmt: skip
+    given = [name for name in OF_SCORING if getattr(options, name) != parser.get_default(name)]
     if given:
-        parser.error(f"{', '.join(given)}: give it where each fold is evaluated, --folds sums those up")
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        parser.error(f"{named}: give it where each fold is evaluated, --folds sums those up")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

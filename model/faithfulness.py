@@ -53,8 +53,7 @@ def draw(model: Model, request: Request, most: int, seed: int = 0) -> Sample:
     ValueError
         If the model calls fewer than two patients' films positive.
     """
-    films, units, left_out = choose(model, request)
-    log.info("%d films of %s, left out: %s", len(films), request.manifest.name, left_out or "none")
+    films, units, _ = choose(model, request)
     explainer = Explainer(model, next(iter(METHODS)))
     transform = evaluation_transform(model.config.transforms)
     rows: list[int] = []

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
 
-from dicom_io.errors import CxrError, UnreadablePixels
+from dicom_io.errors import UnreadablePixels
 from model.predict import MIN_SIDE_PX
-from model.transforms import load_film
+from model.transforms import load_named
 
 
 def read_film(folder: Path, path: str) -> NDArray[np.float32]:
@@ -19,10 +18,7 @@ def read_film(folder: Path, path: str) -> NDArray[np.float32]:
     dicom_io.errors.UnreadablePixels
         If it cannot be read, or has a side of fewer than `MIN_SIDE_PX`; the message names the file.
     """
-    try:
-        image_HW = load_film(folder / path)
-    except (CxrError, InvalidDicomError) as error:
-        raise UnreadablePixels(f"{path}: {error}") from error
+    image_HW = load_named(folder / path, path)
     if min(image_HW.shape) < MIN_SIDE_PX:
         rows, columns = image_HW.shape
         raise UnreadablePixels(

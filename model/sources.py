@@ -102,7 +102,7 @@ def folder_per_class(root: Path, labels: Sequence[str]) -> list[Film]:
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             relative, label = path.relative_to(root), folder.name.lower()
-            if any(part.startswith(".") for part in relative.parts):
+            if _is_hidden(relative):
                 continue
             if path.is_dir():
                 if path.is_symlink():
@@ -184,9 +184,13 @@ def dicom_tree(root: Path, table: Path, labels: Sequence[str]) -> list[Film]:
     return films
 
 
+def _is_hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
+
+
 def _is_a_film_below(root: Path, path: Path) -> bool:
     """Return whether it is a DICOM file; a hidden one is none, nor is a link to one that is met itself."""
-    if any(part.startswith(".") for part in path.relative_to(root).parts) or not path.is_file():
+    if _is_hidden(path.relative_to(root)) or not path.is_file():
         return False
     again = path.is_symlink() and path.resolve().is_relative_to(root.resolve())
     return not again and is_dicom(path)

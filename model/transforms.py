@@ -19,7 +19,6 @@ from monai.transforms.transform import Transform
 from monai.transforms.utility.dictionary import EnsureChannelFirstd, Lambdad
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from pydicom.errors import InvalidDicomError
 
 from dicom_io.colour import to_grey
 from dicom_io.errors import CxrError, UnreadablePixels
@@ -104,12 +103,18 @@ def is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def _read(path: Path | str) -> NDArray[np.float32]:
-    """Read a film by `load_film`; an error names the file, which only one of thousands is."""
+def load_named(path: Path | str, name: str = "") -> NDArray[np.float32]:
+    """Read a film by `load_film`, one of many: an error says which, by `name` or by its file's name.
+
+    Raises
+    ------
+    dicom_io.errors.UnreadablePixels
+        If the film cannot be read.
+    """
     try:
         return load_film(path)
-    except (CxrError, InvalidDicomError) as error:
-        raise UnreadablePixels(f"{Path(path).name}: {error}") from error
+    except CxrError as error:
+        raise UnreadablePixels(f"{name or Path(path).name}: {error}") from error
 
 
 def _reduce(config: TransformConfig) -> list[Transform]:
@@ -141,9 +146,9 @@ def evaluation_transform(config: TransformConfig, *, from_path: bool = False) ->
     """Return the transform of scoring and serving: ``{"image": image_HW}`` to ``{"image": film_CHW}``.
 
     The film is squeezed into a square whole, so that a map of the square covers exactly the film. With
-    `from_path` the image is given as a path and read by `load_film` first.
+    `from_path` the image is given as a path and read by `load_named` first.
     """
-    read = [Lambdad(IMAGE, func=_read)] if from_path else []
+    read = [Lambdad(IMAGE, func=load_named)] if from_path else []
     return Compose([*read, *_reduce(config), *_present(config)])
 
 
@@ -152,7 +157,7 @@ def training_transform(config: TransformConfig) -> Compose:
 
     Its steps before the first random one never change: `monai.data.CacheDataset` keeps their result.
     """
-    return Compose([Lambdad(IMAGE, func=_read), *_reduce(config), *_augment(config), *_present(config)])
+    return Compose([Lambdad(IMAGE, func=load_named), *_reduce(config), *_augment(config), *_present(config)])
 
 
 def _augment(config: TransformConfig) -> list[Transform]:
