@@ -14,6 +14,7 @@ import numpy as np
 from model import data
 from model.command_edge import one_line_errors
 from model.config import DataConfig
+from model.evaluation_sets import names_its_patient
 from model.exclusions import EXCLUDE_HELP, read_exclusions
 from model.near_duplicates import MOST_BITS, close_pairs, look_at_all
 
@@ -114,7 +115,7 @@ def check(
 
 
 def _no_patients(films: Sequence[data.Film]) -> list[str]:
-    if any(film.patient_id or film.group for film in films):
+    if any(film.group or names_its_patient(film) for film in films):
         return []
     return [
         "no film names its patient (patient_id) or group: films of one patient may be learned and tested, "

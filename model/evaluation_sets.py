@@ -10,7 +10,7 @@ from model.checkpoint import Model
 from model.folds import group_units
 from model.manifest import Film
 from model.metrics import Bool, Units
-from model.origins import ORIGINS, UNNAMED, collection_of, family_of, from_different_places
+from model.origins import ORIGINS, collection_of, family_of, from_different_places, source_of
 
 NORMAL = ("normal",)
 DISEASE = ("pneumonia", "other")
@@ -41,15 +41,16 @@ class EvaluationSet:
 
 
 def units_of(films: Sequence[Film]) -> Units:
-    """Return the patients and groups of films.
+    """Return the patients and groups of films, and which films name their patient."""
+    return Units(group_units(films), np.array([names_its_patient(film) for film in films], bool))
+
+
+def names_its_patient(film: Film) -> bool:
+    """Return whether a film names its patient.
 
     A patient id that is the film's own file name, alone or after the source or a collection's name as
     `model.manifests` writes it, was made up from it: such a film names no patient.
     """
-    return Units(group_units(films), np.array([_names_its_patient(film) for film in films], bool))
-
-
-def _names_its_patient(film: Film) -> bool:
     stem = PurePosixPath(film.path).stem
     made_up = {stem, *(f"{place}-{stem}" for place in (film.source, *ORIGINS))}
     return bool(film.patient_id) and film.patient_id not in made_up
@@ -105,8 +106,7 @@ def role_sets(films: Sequence[Film], model: Model) -> list[EvaluationSet]:
     counted = model.provenance.get("films", {})
 
     def sources(*subsets: str) -> set[str]:
-        names = {name.rsplit(":", 1)[0] for subset in subsets for name in counted.get(subset, {})}
-        return {"" if name == UNNAMED else name for name in names}
+        return {source_of(name) for subset in subsets for name in counted.get(subset, {})}
 
     calibrated = set(model.config.data.calibration_sources)
     trained = sources("train", "validation")

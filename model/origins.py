@@ -80,11 +80,19 @@ IMAGENET = Origin(
 )
 UNNAMED = "all"
 """What a model's counts of films call a source that the manifest did not name."""
+NAMELESS = "films that name no source"
+"""What texts call it."""
 
 
 def collection_of(name: str) -> str:
     """Return the name in `ORIGINS` of a source's collection; of one not named there, its own."""
     return next((start for start in ORIGINS if name == start or name.startswith(f"{start}_")), name)
+
+
+def source_of(counted: str) -> str:
+    """Return the source in a ``source:label`` of a model's counts of films; nothing where none was named."""
+    source = counted.rsplit(":", 1)[0]
+    return "" if source == UNNAMED else source
 
 
 def origin_of(name: str) -> Origin:

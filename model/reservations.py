@@ -4,13 +4,18 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from model.gate_films import ADULT, FAMILY_OF
-from model.origins import origin_of
+from model.origins import NAMELESS, origin_of, source_of
 from model.shortcuts.checks import FEWEST
 
 
 def in_words(names: Sequence[str]) -> str:
     """Return names as a list in words; nothing where there is none."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    told = [name or NAMELESS for name in names]
+    return " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
+
+
+def _family(source: str) -> str:
+    return FAMILY_OF.get(source, source)
 
 
 def adult_families(gate: Mapping[str, Any]) -> list[str]:
@@ -29,12 +34,12 @@ def of_gate(
     gate
         What ``gate.json`` holds of its figures.
     trained
-        Sources whose films trained the network or chose its epoch.
+        Which films trained the network or chose its epoch, as ``source:label``.
     labels_of
         The labels of each source.
     """
     families = adult_families(gate)
-    known = sorted({FAMILY_OF.get(source, source) for source in trained} & set(families))
+    known = sorted({FAMILY_OF.get(name) or _family(source_of(name)) for name in trained} & set(families))
     new = [family for family in families if family not in known]
     found = []
     if known and len(families) > 1:
@@ -87,7 +92,7 @@ def of_audit(audit: Mapping[str, Any], trained: Collection[str]) -> list[str]:
         for source, values in within.items():
             composite = ", put together from several places" if origin_of(source).composite else ""
             learned = "trained" if source in trained else "trained nothing"
-            told.append(f"{source} (n {values['whole_auc']['n']:,}{composite}, {learned})")
+            told.append(f"{source or NAMELESS} (n {values['whole_auc']['n']:,}{composite}, {learned})")
         found.append(f"Figures within sources are means, each source alike, of {in_words(told)}.")
     absent = sorted(set(trained) - set(within))
     if absent:

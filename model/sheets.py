@@ -14,7 +14,7 @@ from model.checkpoint import Model
 from model.class_checks import calibrating
 from model.evaluation_sets import QUESTIONS, REST, ROLES
 from model.gate import NOT_CHEST
-from model.origins import IMAGENET, UNKNOWN, origin_of
+from model.origins import IMAGENET, NAMELESS, UNKNOWN, origin_of, source_of
 from model.release_figures import HELD_OUT, REQUIRED, Figures, is_defined
 from model.report_html import limits, warnings
 from model.set_report import FEWEST
@@ -167,7 +167,8 @@ def context(model: Model, figures: Figures) -> dict[str, Any]:
 def reserved(model: Model, figures: Figures) -> dict[str, Any]:
     """Return what the templates may speak of besides: what is known of neither films nor sources."""
     details = figures["details"]
-    trained = [row["name"] for row in data_sources(model) if row["trained"]]
+    films = films_of(model)
+    trained = {name for subset in ("train", "validation") for name in films.get(subset, {})}
     behind_gate = gate_sources(details["gate"])
     named = [*data_sources(model), *tested_sources(model), *behind_gate]
     own = networks(model, figures).get(model.config.network.name, {})
@@ -177,7 +178,7 @@ def reserved(model: Model, figures: Figures) -> dict[str, Any]:
         "no_chest": [row for row in behind_gate if row["kind"] == NOT_CHEST],
         "gate_kin": reservations.kin_of_gate(details["gate"]),
         "gate_reservations": reservations.of_gate(details["gate"], trained, labels_of(model)),
-        "audit_reservations": reservations.of_audit(details["audit"], trained),
+        "audit_reservations": reservations.of_audit(details["audit"], {source_of(name) for name in trained}),
         "of_released_weights": [name for name in HELD_OUT if name in own and own[name] == figures[name]],
         "unasked": unasked(model),
     }
@@ -188,8 +189,7 @@ def labels_of(model: Model) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for films in films_of(model).values():
         for name in films:
-            source, label = name.rsplit(":", 1)
-            found[source].add(label)
+            found[source_of(name)].add(name.rsplit(":", 1)[1])
     return found
 
 
@@ -219,13 +219,18 @@ def data_sources(model: Model) -> list[dict[str, Any]]:
     chosen = set(model.config.data.calibration_sources)
     for subset, counts in films_of(model).items():
         for name, count in counts.items():
-            source = name.rsplit(":", 1)[0]
+            source = source_of(name)
             if subset in ("train", "validation"):
                 trained[source] += count
             if subset == calibrating(model.config) and (not chosen or source in chosen):
                 calibrated[source] += count
     return [
-        {"name": name, "origin": origin_of(name), "trained": trained[name], "calibrated": calibrated[name]}
+        {
+            "name": name or NAMELESS,
+            "origin": origin_of(name),
+            "trained": trained[name],
+            "calibrated": calibrated[name],
+        }
         for name in sorted(set(trained) | set(calibrated), key=lambda name: -trained[name])
     ]
 
@@ -233,7 +238,7 @@ def data_sources(model: Model) -> list[dict[str, Any]]:
 def tested_sources(model: Model) -> list[dict[str, Any]]:
     """Return the sources whose films were tested and neither trained nor calibrated."""
     behind = {row["name"] for row in data_sources(model)}
-    tested = {name.rsplit(":", 1)[0] for name in films_of(model).get("test", {})}
+    tested = {source_of(name) or NAMELESS for name in films_of(model).get("test", {})}
     return [{"name": name, "origin": origin_of(name)} for name in sorted(tested - behind)]
 
 

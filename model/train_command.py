@@ -262,7 +262,7 @@ def with_network(config: Config, name: str, started: bool) -> Config:
     network = replace(config.network, name=name, pretrained=pretrained)
     if pretrained or started or not (network.frozen_norm or config.schedule.blend < 1):
         return replace(config, network=network)
-    log.info("%s starts from random weights: its batch norm is learned, none of its start is kept", name)
+    log.warning("%s starts from random weights: its batch norm is learned, none of its start is kept", name)
     return replace(
         config, network=replace(network, frozen_norm=False), schedule=replace(config.schedule, blend=1.0)
     )

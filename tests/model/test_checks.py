@@ -99,6 +99,8 @@ def test_films_that_name_no_patient_are_told(tmp_path: Path) -> None:
         save(tmp_path / film.path, np.random.default_rng(n).random((64, 64)))
 
     assert "no film names its patient" in checks.check(films, tmp_path, {}).in_words()
+    after_files = [Film(film.path, film.label, Path(film.path).stem) for film in films]
+    assert "no film names its patient" in checks.check(after_files, tmp_path, {}).in_words()
     named = [Film(film.path, film.label, f"p{n}") for n, film in enumerate(films)]
     assert "no film names its patient" not in checks.check(named, tmp_path, {}).in_words()
 

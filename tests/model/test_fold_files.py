@@ -202,13 +202,13 @@ def test_abstention_is_told_where_there_is_a_band(
     assert report["abstain_rate"]["value"] == pytest.approx(
         np.mean([counted["left_open"] / counted["films"] for counted in counts]), abs=1e-5
     )
-    assert "called negativePromised:at most" in page.text
+    assert "called negativeAimed at:at most" in page.text
 
     firm = [write_fold(tmp_path / f"fold-{n}", n, band=(0.5, 0.5), details={"classes": None}) for n in (0, 1)]
     found = write_fold_summary(firm, tmp_path / "out")
     page, _ = page_in(tmp_path / "out")
     assert "No model has a band" in page.text
-    assert "Promised" not in page.text
+    assert "Aimed at" not in page.text
     assert found["details"]["classes"] is None
     assert "class_accuracy" not in found
     assert not (tmp_path / "out" / "classes.png").exists()

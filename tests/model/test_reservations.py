@@ -14,8 +14,14 @@ def test_a_list_in_words_ends_with_and() -> None:
     ]  # fmt: skip
 
 
+def test_what_names_no_source_is_told_in_words() -> None:
+    assert in_words(["", "b"]) == "films that name no source and b"
+    (within,) = of_audit(audit(**{"": 40}), [""])
+    assert "of films that name no source (n 40, trained)" in within
+
+
 def test_a_family_that_trained_the_network_is_not_new_to_it() -> None:
-    left_out, apart = of_gate(GATE, ["rsna", "cohen"], LABELS)
+    left_out, apart = of_gate(GATE, ["rsna:pneumonia", "cohen:covid"], LABELS)
 
     assert "trained on films of cohen and nih;" in left_out
     assert left_out.endswith("new to both, as far as copies are known: hannover and radiography.")
@@ -25,10 +31,19 @@ def test_a_family_that_trained_the_network_is_not_new_to_it() -> None:
     )
 
 
+def test_films_that_a_source_took_from_another_family_make_that_one_known() -> None:
+    left_out, _ = of_gate(GATE, ["radiography:normal"], LABELS)
+    assert "trained on films of nih;" in left_out
+
+    left_out, _ = of_gate(GATE, ["radiography:covid"], LABELS)
+    assert "trained on films of radiography;" in left_out
+
+
 def test_a_gate_of_one_family_or_of_strange_ones_needs_no_such_words() -> None:
-    assert of_gate({"reasons": {"adult:cohen": {}, "child:radiography": {}}}, ["cohen"], LABELS) == []
-    assert of_gate({"reasons": {"adult:here": {}, "adult:there": {}}}, ["elsewhere"], LABELS) == []
-    (none,) = of_gate({"reasons": {"adult:here": {}, "adult:there": {}}}, ["here", "there"], LABELS)
+    assert of_gate({"reasons": {"adult:cohen": {}, "child:radiography": {}}}, ["cohen:covid"], LABELS) == []
+    strange = {"reasons": {"adult:here": {}, "adult:there": {}}}
+    assert of_gate(strange, ["elsewhere:covid"], LABELS) == []
+    (none,) = of_gate(strange, ["here:covid", "there:normal"], LABELS)
     assert none.endswith("are known: none.")
 
 

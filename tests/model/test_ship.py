@@ -538,6 +538,8 @@ def test_films_that_calibrated_are_those_of_the_calibration_sources_or_else_that
 
     assert rows(model) == {"cohen": (5, 0), "rsna": (2, 0), "radiography": (0, 7)}
     assert rows(dataclasses.replace(model, config=config)) == {"cohen": (5, 0), "rsna": (2, 2)}
+    model = dataclasses.replace(model, provenance=model.provenance | {"films": {"train": {"all:covid": 5}}})
+    assert rows(model) == {"films that name no source": (5, 0)}
 
 
 def test_the_licence_names_the_start_of_the_weights(run: Run, tmp_path: Path) -> None:
