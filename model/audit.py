@@ -51,14 +51,17 @@ def draw(units: Units, sources: Sequence[str], most: int, seed: int = 0) -> Bool
     units
         The patients or groups of the films.
     sources
-        The source of each film; a patient of several is drawn with that of the first.
+        The source of each film; a patient of several is drawn with the smallest of them, or a collection
+        that took the films of a small one would leave nothing of it.
     most
         Most films.
     seed
         Of the draw.
     """
-    numbers, first, times = np.unique(units.number_N, return_index=True, return_counts=True)
-    source_U = np.array(sources)[first]
+    _, source_N, films_S = np.unique(sources, return_inverse=True, return_counts=True)
+    smallest_first = np.argsort(films_S[source_N], kind="stable")
+    numbers, first, times = np.unique(units.number_N[smallest_first], return_index=True, return_counts=True)
+    source_U = np.array(sources)[smallest_first][first]
     generator = np.random.default_rng(seed)
     chosen: list[int] = []
     left = most

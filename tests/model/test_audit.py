@@ -399,6 +399,19 @@ def test_a_small_source_is_audited_whole_and_no_patient_is_parted() -> None:
     assert 0 < audit.draw(units, sources, 31)[np.array(sources) == "small"].sum() <= 10
 
 
+def test_a_small_source_whose_films_a_large_one_took_is_drawn_whole() -> None:
+    """Copies stand in one unit with their originals, and the large collection comes first."""
+    sources = ["large"] * 300 + ["small"] * 20
+    number_N = np.arange(320)
+    number_N[300:] = number_N[:20]
+
+    chosen_N = audit.draw(Units(number_N, np.ones(320, bool)), sources, 100)
+
+    assert chosen_N[300:].all()
+    assert chosen_N[:20].all()
+    assert chosen_N.sum() == 100
+
+
 def test_a_patients_films_keep_one_label_when_labels_are_permuted() -> None:
     units = Units(np.repeat(np.arange(10), 2), np.ones(20, bool))
     yes = units.number_N < 3
