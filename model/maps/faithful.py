@@ -1,5 +1,6 @@
 """How faithful each map is: what the answer loses with its cells, and whether random weights change it."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,8 @@ CENTRE_DEVIATION = 0.25
 """Of the hill, as part of the side."""
 MOST_LEFT = 0.5
 """A map whose rank correlation with that of a wholly random network may reach this shows the film alone."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ def curves_of(model: Model, films: Sequence[Tensor], seed: int = 0) -> Curves:
             back = steps_between(soft_CHW, film_CHW, cells_HW)
             rows[name]["deletion"].append(_probabilities(model, gone))
             rows[name]["insertion"].append(_probabilities(model, back))
+        log.info("film %d of %d: deletion and insertion by every map", number + 1, len(films))
     return Curves(
         {name: {kind: np.stack(values) for kind, values in by_kind.items()} for name, by_kind in rows.items()}
     )
@@ -133,6 +137,7 @@ def randomised(
                 after_HW = each.explain(network, film_CHW)
                 for kind, measure in measures.items():
                     agreed[f"{name}_{kind}"].append(measure(before_HW, after_HW))
+        log.info("random weights from the heads down to %s: maps of %d films compared", stage, len(films))
         yield stage, {name: np.array(values) for name, values in agreed.items()}
 
 
