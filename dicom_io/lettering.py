@@ -46,3 +46,43 @@ def fit(draw: ImageDraw.ImageDraw, text: str, width: int, size: int) -> Font:
     while size > _SMALLEST_FONT_PX and draw.textlength(text, font=font(size)) > width:
         size -= 1
     return font(size)
+
+
+def paragraph(
+    draw: ImageDraw.ImageDraw, text: str, width: int, size: int, most_lines: int
+) -> tuple[list[str], Font]:
+    """Return text broken between words into few lines, and the largest font in which they are that few.
+
+    Parameters
+    ----------
+    draw : ImageDraw.ImageDraw
+        The picture that measures the lines.
+    text : str
+        Words.
+    width : int
+        Most pixels that a line may take.
+    size : int
+        Largest height in pixels.
+    most_lines : int
+        Most lines; text that even the smallest font cannot set in so many ends in a line that is too long.
+    """
+    for height in range(size, _SMALLEST_FONT_PX, -1):
+        lines = _broken(draw, text, width, font(height))
+        if len(lines) <= most_lines and all(
+            draw.textlength(line, font=font(height)) <= width for line in lines
+        ):
+            return lines, font(height)
+    smallest = font(_SMALLEST_FONT_PX)
+    lines = _broken(draw, text, width, smallest)
+    return [*lines[: most_lines - 1], " ".join(lines[most_lines - 1 :])], smallest
+
+
+def _broken(draw: ImageDraw.ImageDraw, text: str, width: int, face: Font) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and draw.textlength(longer, font=face) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines

@@ -14,7 +14,7 @@ from dicom_io.evidence import view_evidence
 from dicom_io.findings import Finding, ResultContext
 from dicom_io.heat import blend, draw_scale, grey_picture, require_finite
 from dicom_io.identity import require_sound
-from dicom_io.lettering import AMBER, BLACK, GREY, WHITE, fit, font
+from dicom_io.lettering import AMBER, BLACK, GREY, WHITE, fit, font, paragraph
 from dicom_io.overlay import BANNER, describe_map, judgement
 from dicom_io.uids import Kind
 
@@ -36,6 +36,12 @@ _PANEL: Final = (444, 548)
 _PANEL_TOP: Final = 92
 _TEXT_TOP: Final = 670
 _LABEL_WIDTH: Final = 150
+_LINE: Final = 21
+_BETWEEN: Final = 5
+"""Rows of a line of text, and between what two labels say."""
+_AT_LENGTH: Final = ("Calibration", "Prevalence")
+_MOST_LINES: Final = 2
+"""What the model says of itself in sentences, and how many lines it may take; all else has one."""
 _BAR: Final = (86, 180, 233)
 _BAND: Final = (80, 80, 80)
 
@@ -145,9 +151,13 @@ def _draw_text(draw: ImageDraw.ImageDraw, context: ResultContext, highest: float
     top = _TEXT_TOP + 146
     for label, text in _rows(context, highest):
         draw.text((_MARGIN, top), label, fill=GREY, font=font(18), anchor="ls")
-        fitted = fit(draw, text, width - _LABEL_WIDTH, 18)
-        draw.text((_MARGIN + _LABEL_WIDTH, top), text, fill=WHITE, font=fitted, anchor="ls")
-        top += 29
+        lines, face = paragraph(
+            draw, text, width - _LABEL_WIDTH, 18, _MOST_LINES if label in _AT_LENGTH else 1
+        )
+        for line in lines:
+            draw.text((_MARGIN + _LABEL_WIDTH, top), line, fill=WHITE, font=face, anchor="ls")
+            top += _LINE
+        top += _BETWEEN
 
 
 def _rows(context: ResultContext, highest: float) -> Iterator[tuple[str, str]]:
@@ -157,11 +167,11 @@ def _rows(context: ResultContext, highest: float) -> Iterator[tuple[str, str]]:
     has_band = finding.band_high > finding.band_low
     yield "Decision", f"threshold {finding.threshold * 100:.1f} %, {band if has_band else 'no abstain band'}"
     yield "Model", f"{algorithm.name} {algorithm.version}, weights {algorithm.weights_sha256[:12]}"
-    for label in ("calibration", "prevalence"):
-        lines = [line for line in algorithm.parameters if line.startswith(label)]
+    for label in _AT_LENGTH:
+        lines = [line for line in algorithm.parameters if line.startswith(label.lower())]
         yield (
-            label.capitalize(),
-            "; ".join(line.removeprefix(label).lstrip(": ") for line in lines) or "not stated",
+            label,
+            "; ".join(line.removeprefix(label.lower()).lstrip(": ") for line in lines) or "not stated",
         )
     yield "Map", describe_map(highest).removeprefix("Map: ")
     yield "Node", f"{context.device.node_id}, cxr-worker {context.device.software_version}"

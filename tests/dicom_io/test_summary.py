@@ -7,6 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from builders import build_film, phantom_HW
+from numpy.typing import NDArray
 from result_sources import NEGATIVE, POSITIVE, UNDETERMINED, build_context, spot_HW
 
 from dicom_io.errors import InvalidResult
@@ -113,6 +114,23 @@ def test_pixels_that_are_not_square_are_shown_as_they_are() -> None:
     page_HW3 = render_summary(np.ones((200, 200), np.float32), np.zeros((4, 4), np.float32), POSITIVE, 0.5)
     white_HW = (page_HW3[92:640, 24:468] == 255).all(axis=-1)
     assert white_HW.any(axis=1).sum() / white_HW.any(axis=0).sum() == pytest.approx(0.5, rel=0.02)
+
+
+def rows_with_ink(page_HW3: NDArray[np.uint8]) -> int:
+    """Return how many rows of the text, right of the labels, have ink."""
+    return int((page_HW3[800:, 180:] > 100).any(axis=(1, 2)).sum())
+
+
+def test_a_long_sentence_is_broken_before_it_is_made_small() -> None:
+    """In type of 18 pixels two lines of capitals take as many rows twice, not one row of specks."""
+    words = " ".join(["CALIBRATED"] * 14)
+    short, long = (
+        render_summary(phantom_HW(), spot_HW(), _algorithm(parameters=(f"calibration: {text}",))(POSITIVE))
+        for text in ("CALIBRATED", words)
+    )
+    assert rows_with_ink(long) >= rows_with_ink(short) + 10
+    assert long[-10:].max() == 0
+    assert long[:, -20:].max() < 160
 
 
 def test_long_names_stay_on_the_page() -> None:
