@@ -66,22 +66,19 @@ def paragraph(
     most_lines : int
         Most lines; text that even the smallest font cannot set in so many ends in a line that is too long.
     """
-    for height in range(size, _SMALLEST_FONT_PX, -1):
-        lines = _broken(draw, text, width, font(height))
-        if len(lines) <= most_lines and all(
-            draw.textlength(line, font=font(height)) <= width for line in lines
-        ):
-            return lines, font(height)
-    smallest = font(_SMALLEST_FONT_PX)
-    lines = _broken(draw, text, width, smallest)
-    return [*lines[: most_lines - 1], " ".join(lines[most_lines - 1 :])], smallest
+    lines = _broken(draw, text, width, font(size), most_lines)
+    while size > _SMALLEST_FONT_PX and any(draw.textlength(line, font=font(size)) > width for line in lines):
+        size -= 1
+        lines = _broken(draw, text, width, font(size), most_lines)
+    return lines, font(size)
 
 
-def _broken(draw: ImageDraw.ImageDraw, text: str, width: int, face: Font) -> list[str]:
+def _broken(draw: ImageDraw.ImageDraw, text: str, width: int, face: Font, most_lines: int) -> list[str]:
+    """Return lines that are no wider than they may be where words allow it; the last takes what is left."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".lstrip()
-        if lines[-1] and draw.textlength(longer, font=face) > width:
+        if lines[-1] and len(lines) < most_lines and draw.textlength(longer, font=face) > width:
             lines.append(word)
         else:
             lines[-1] = longer

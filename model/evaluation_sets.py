@@ -8,9 +8,10 @@ import numpy as np
 
 from model.checkpoint import Model
 from model.folds import group_units
+from model.known_films import TRAINED
 from model.manifest import Film
 from model.metrics import Bool, Units
-from model.origins import ORIGINS, collection_of, family_of, from_different_places, source_of
+from model.origins import ORIGINS, collection_of, family_of, from_different_places, source_and_label
 
 NORMAL = ("normal",)
 DISEASE = ("pneumonia", "other")
@@ -105,11 +106,8 @@ def role_sets(films: Sequence[Film], model: Model) -> list[EvaluationSet]:
     """
     counted = model.provenance.get("films", {})
 
-    def sources(*subsets: str) -> set[str]:
-        return {source_of(name) for subset in subsets for name in counted.get(subset, {})}
-
     calibrated = set(model.config.data.calibration_sources)
-    trained = sources("train", "validation")
+    trained = {source_and_label(name)[0] for subset in TRAINED for name in counted.get(subset, {})}
     known = trained | calibrated
     collections = {collection_of(source) for source in known - {""}}
     kin = {film.source for film in films if film.source and collections & family_of(film.source)} - known

@@ -124,7 +124,12 @@ def _family(film: Film, sources: set[str]) -> str:
     # A collection that took films from another gives their patients the other's name.
     origin = film.patient_id.split("-")[0]
     source = origin if origin in sources or origin in FAMILY_OF else film.source
-    return FAMILY_OF.get(f"{source}:{film.label}") or FAMILY_OF.get(source, source or "unknown")
+    return adult_family(source, film.label)
+
+
+def adult_family(source: str, label: str) -> str:
+    """Return the family that the adults of a source and label are counted with."""
+    return FAMILY_OF.get(f"{source}:{label}") or FAMILY_OF.get(source, source or "unknown")
 
 
 def from_folder(folder: Path) -> list[GateFilm]:

@@ -89,10 +89,10 @@ def collection_of(name: str) -> str:
     return next((start for start in ORIGINS if name == start or name.startswith(f"{start}_")), name)
 
 
-def source_of(counted: str) -> str:
-    """Return the source in a ``source:label`` of a model's counts of films; nothing where none was named."""
-    source = counted.rsplit(":", 1)[0]
-    return "" if source == UNNAMED else source
+def source_and_label(counted: str) -> tuple[str, str]:
+    """Return both of a ``source:label`` of a model's counts of films; no source where none was named."""
+    source, label = counted.rsplit(":", 1)
+    return "" if source == UNNAMED else source, label
 
 
 def origin_of(name: str) -> Origin:

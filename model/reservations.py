@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from model.gate_films import ADULT, FAMILY_OF
-from model.origins import NAMELESS, origin_of, source_of
+from model.gate_films import ADULT, FAMILY_OF, adult_family
+from model.origins import NAMELESS, origin_of, source_and_label
 from model.shortcuts.checks import FEWEST
 
 
@@ -12,10 +12,6 @@ def in_words(names: Sequence[str]) -> str:
     """Return names as a list in words; nothing where there is none."""
     told = [name or NAMELESS for name in names]
     return " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
-
-
-def _family(source: str) -> str:
-    return FAMILY_OF.get(source, source)
 
 
 def adult_families(gate: Mapping[str, Any]) -> list[str]:
@@ -39,7 +35,7 @@ def of_gate(
         The labels of each source.
     """
     families = adult_families(gate)
-    known = sorted({FAMILY_OF.get(name) or _family(source_of(name)) for name in trained} & set(families))
+    known = sorted({adult_family(*source_and_label(name)) for name in trained} & set(families))
     new = [family for family in families if family not in known]
     found = []
     if known and len(families) > 1:

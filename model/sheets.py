@@ -14,7 +14,8 @@ from model.checkpoint import Model
 from model.class_checks import calibrating
 from model.evaluation_sets import QUESTIONS, REST, ROLES
 from model.gate import NOT_CHEST
-from model.origins import IMAGENET, NAMELESS, UNKNOWN, origin_of, source_of
+from model.known_films import TRAINED
+from model.origins import IMAGENET, NAMELESS, UNKNOWN, origin_of, source_and_label
 from model.release_figures import HELD_OUT, REQUIRED, Figures, is_defined
 from model.report_html import limits, warnings
 from model.set_report import FEWEST
@@ -168,7 +169,7 @@ def reserved(model: Model, figures: Figures) -> dict[str, Any]:
     """Return what the templates may speak of besides: what is known of neither films nor sources."""
     details = figures["details"]
     films = films_of(model)
-    trained = {name for subset in ("train", "validation") for name in films.get(subset, {})}
+    trained = {name for subset in TRAINED for name in films.get(subset, {})}
     behind_gate = gate_sources(details["gate"])
     named = [*data_sources(model), *tested_sources(model), *behind_gate]
     own = networks(model, figures).get(model.config.network.name, {})
@@ -178,7 +179,9 @@ def reserved(model: Model, figures: Figures) -> dict[str, Any]:
         "no_chest": [row for row in behind_gate if row["kind"] == NOT_CHEST],
         "gate_kin": reservations.kin_of_gate(details["gate"]),
         "gate_reservations": reservations.of_gate(details["gate"], trained, labels_of(model)),
-        "audit_reservations": reservations.of_audit(details["audit"], {source_of(name) for name in trained}),
+        "audit_reservations": reservations.of_audit(
+            details["audit"], {source_and_label(name)[0] for name in trained}
+        ),
         "of_released_weights": [name for name in HELD_OUT if name in own and own[name] == figures[name]],
         "unasked": unasked(model),
     }
@@ -189,7 +192,8 @@ def labels_of(model: Model) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for films in films_of(model).values():
         for name in films:
-            found[source_of(name)].add(name.rsplit(":", 1)[1])
+            source, label = source_and_label(name)
+            found[source].add(label)
     return found
 
 
@@ -198,7 +202,7 @@ def unasked(model: Model) -> dict[str, int]:
     asked = {model.config.data.covid_label, *(label for labels in QUESTIONS.values() for label in labels)}
     found = Counter[str]()
     for name, count in films_of(model).get("test", {}).items():
-        label = name.rsplit(":", 1)[1]
+        _, label = source_and_label(name)
         if label not in asked:
             found[label] += count
     return dict(found)
@@ -219,8 +223,8 @@ def data_sources(model: Model) -> list[dict[str, Any]]:
     chosen = set(model.config.data.calibration_sources)
     for subset, counts in films_of(model).items():
         for name, count in counts.items():
-            source = source_of(name)
-            if subset in ("train", "validation"):
+            source, _ = source_and_label(name)
+            if subset in TRAINED:
                 trained[source] += count
             if subset == calibrating(model.config) and (not chosen or source in chosen):
                 calibrated[source] += count
@@ -238,7 +242,7 @@ def data_sources(model: Model) -> list[dict[str, Any]]:
 def tested_sources(model: Model) -> list[dict[str, Any]]:
     """Return the sources whose films were tested and neither trained nor calibrated."""
     behind = {row["name"] for row in data_sources(model)}
-    tested = {source_of(name) or NAMELESS for name in films_of(model).get("test", {})}
+    tested = {source_and_label(name)[0] or NAMELESS for name in films_of(model).get("test", {})}
     return [{"name": name, "origin": origin_of(name)} for name in sorted(tested - behind)]
 
 

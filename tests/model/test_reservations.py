@@ -39,6 +39,13 @@ def test_films_that_a_source_took_from_another_family_make_that_one_known() -> N
     assert "trained on films of radiography;" in left_out
 
 
+def test_films_without_a_source_are_known_by_the_name_that_the_gate_gives_them() -> None:
+    (left_out,) = of_gate({"reasons": {"adult:here": {}, "adult:unknown": {}}}, ["all:covid"], {})
+
+    assert "trained on films of unknown;" in left_out
+    assert left_out.endswith("are known: here.")
+
+
 def test_a_gate_of_one_family_or_of_strange_ones_needs_no_such_words() -> None:
     assert of_gate({"reasons": {"adult:cohen": {}, "child:radiography": {}}}, ["cohen:covid"], LABELS) == []
     strange = {"reasons": {"adult:here": {}, "adult:there": {}}}
