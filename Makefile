@@ -39,9 +39,11 @@ up: install-demo
 
 # One BLAS thread: OpenBLAS can spin for ever for a thread of its own after many forks, as tests make them.
 test soak: export OPENBLAS_NUM_THREADS := 1
+# Two files of tests at a time, in the order of the tree: the acceptance tests, which wait most, come first.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: install-dev services tests/node/node_modules lint
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow' $(SIDE_BY_SIDE)
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -363,11 +363,13 @@ class Installation:
     def wait_for_states(self, *states: str, timeout_s: float = 120) -> list[dict[str, Any]]:
         """Wait until exactly these are the states of all images, sorted; returns the rows."""
 
-        def reached() -> list[dict[str, Any]] | None:
-            rows = self.results()
-            return rows if sorted(row["state"] for row in rows) == sorted(states) else None
+        def reached() -> bool:
+            # By SQL: a command per look would take a core from what is waited for.
+            found = [str(state) for (state,) in self.execute("SELECT state FROM results")]
+            return sorted(found) == sorted(states)
 
-        return list(wait_until(reached, f"states {states}", timeout_s))
+        wait_until(reached, f"states {states}", timeout_s)
+        return self.results()
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         """One statement on the database, as a user of it would."""
