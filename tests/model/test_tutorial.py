@@ -10,7 +10,7 @@ from parts import ROOT
 
 TUTORIAL = ROOT / "docs" / "tutorial.ipynb"
 TIMEOUT_S = 300
-"""For one cell, on a machine that is busy with other things; the whole takes 45 seconds of one core."""
+"""For one cell, on a machine that is busy with other things; the whole takes 45 to 90 seconds of one core."""
 
 
 def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
