@@ -39,7 +39,7 @@ up: install-demo
 
 # One BLAS thread: OpenBLAS can spin for ever for a thread of its own after many forks, as tests make them.
 test soak: export OPENBLAS_NUM_THREADS := 1
-# Two files of tests at a time, in the order of the tree: the acceptance tests, which wait most, come first.
+# Two files of tests at a time, in the order of the tree: the acceptance tests, which take longest, come first.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: install-dev services tests/node/node_modules lint

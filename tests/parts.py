@@ -27,6 +27,14 @@ ROOT = Path(__file__).parent.parent
 COMMAND_TIMEOUT_S = 120
 """A command that hangs must not cost a whole run of CI."""
 IN_CI = bool(os.environ.get("CI"))
+SOCKETS_LEFT = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
+)
+"""A connection that fails, or whose peer has hung up first, leaves its socket unclosed, in pynetdicom."""
+TLS_SOCKETS_LEFT = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <(socket.socket|ssl.SSLSocket):pytest.PytestUnraisableExceptionWarning"
+)
+"""The same of connections that may be secured."""
 DICOMWEB_PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 
 
@@ -362,14 +370,12 @@ class Installation:
 
     def wait_for_states(self, *states: str, timeout_s: float = 120) -> list[dict[str, Any]]:
         """Wait until exactly these are the states of all images, sorted; returns the rows."""
-
-        def reached() -> bool:
-            # By SQL: a command per look would take a core from what is waited for.
-            found = [str(state) for (state,) in self.execute("SELECT state FROM results")]
-            return sorted(found) == sorted(states)
-
-        wait_until(reached, f"states {states}", timeout_s)
+        wait_until(lambda: sorted(self.states()) == sorted(states), f"states {states}", timeout_s)
         return self.results()
+
+    def states(self) -> list[str]:
+        """State of each image, by SQL: a command per look would take a core from what is waited for."""
+        return [str(state) for (state,) in self.execute("SELECT state FROM results")]
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         """One statement on the database, as a user of it would."""

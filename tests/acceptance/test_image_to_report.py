@@ -206,7 +206,7 @@ def our_own_objects(folder: Path) -> list[Path]:
 def test_a_removed_row_makes_the_audit_fail(installation: Installation) -> None:
     installation.listen()
     installation.storescu(FILM)
-    wait_until(lambda: len(installation.results()) == 1, "the row")
+    wait_until(lambda: len(installation.states()) == 1, "the row")
     assert installation.command("audit").returncode == 0
     installation.execute("DELETE FROM image")
     audit = installation.command("audit", "--json")

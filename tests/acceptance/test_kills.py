@@ -22,20 +22,16 @@ def make_films(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def states(installation: Installation) -> list[str]:
-    return [row[0] for row in installation.execute("SELECT state FROM image ORDER BY id")]
-
-
 def test_a_worker_killed_in_an_analysis_costs_no_film(installation: Installation, tmp_path: Path) -> None:
     assert installation.pacs is not None
     installation.listen()
     installation.work()
     assert installation.storescu(*make_films(tmp_path / "films", 1)).returncode == 0
-    wait_until(lambda: states(installation) == ["analysing"], "the analysis to begin")
+    wait_until(lambda: installation.states() == ["analysing"], "the analysis to begin")
 
     installation.kill("worker")
 
-    assert states(installation) == ["analysing"], "it was killed too late to show anything"
+    assert installation.states() == ["analysing"], "it was killed too late to show anything"
     installation.work()
     installation.wait_for_states("reported")
     assert installation.pacs.modalities() == ["OT", "SR"]
@@ -46,7 +42,7 @@ def test_a_flushed_broker_costs_no_film(installation: Installation, tmp_path: Pa
     assert installation.pacs is not None
     installation.listen()
     assert installation.storescu(*make_films(tmp_path / "films", 10)).returncode == 0
-    wait_until(lambda: states(installation) == ["queued"] * 10, "all messages to be sent")
+    wait_until(lambda: installation.states() == ["queued"] * 10, "all messages to be sent")
 
     redis_server.flush()
 
@@ -67,11 +63,11 @@ def test_everything_killed_and_up_again_balances(embedded: Installation, tmp_pat
     assert embedded.pacs is not None
     embedded.up()
     assert embedded.storescu(*make_films(tmp_path / "films", 4)).returncode == 0
-    wait_until(lambda: "analysing" in states(embedded), "an analysis to begin")
+    wait_until(lambda: "analysing" in embedded.states(), "an analysis to begin")
 
     embedded.kill("up")
 
-    assert states(embedded) != ["reported"] * 4, "it was killed too late to show anything"
+    assert embedded.states() != ["reported"] * 4, "it was killed too late to show anything"
     embedded.up()
     embedded.wait_for_states(*["reported"] * 4, timeout_s=180)
     audit = json.loads(embedded.command("audit", "--json").stdout)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from builders import build_film, to_bytes
 from certificates import Authority
+from parts import TLS_SOCKETS_LEFT
 from scripted_pacs import ScriptedPacs
 
 from dicom_io import scu
@@ -15,12 +16,7 @@ from dicom_io.errors import Unreachable
 from dicom_io.scu import Outcome
 from dicom_io.tls import TlsFiles, server_context
 
-pytestmark = [
-    pytest.mark.filterwarnings(
-        # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
-        "ignore:Exception ignored in. <(socket.socket|ssl.SSLSocket):pytest.PytestUnraisableExceptionWarning"
-    ),
-]
+pytestmark = TLS_SOCKETS_LEFT
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from builders import CR_STORAGE, build_film
+from parts import SOCKETS_LEFT
 from scripted_pacs import ScriptedPacs
 
 from dicom_io import commitment
@@ -13,10 +14,7 @@ from dicom_io.commitment import FAILURE_TABLE, FollowUp, follow_up_of
 from dicom_io.commitment_scp import CommitmentAnswer, Reference
 from dicom_io.errors import DestinationError, Unreachable
 
-# A connection that fails leaves its socket to the garbage collector, in pynetdicom.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = SOCKETS_LEFT
 
 TRANSACTION = "2.25.1234"
 FILM = build_film()

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 from builders import CR_STORAGE, DX_FOR_PRESENTATION, build_film, to_bytes
-from parts import free_port, wait_until
+from parts import SOCKETS_LEFT, free_port, wait_until
 from pydicom import dcmread
 from pynetdicom import AE
 from pynetdicom.dimse_messages import C_STORE_RQ
@@ -24,10 +24,7 @@ from dicom_io import intake, negotiation, scu
 from dicom_io.scp import ListenerAddress, Peer, ReceivedInstance, StorageListener, StoreStatus
 from dicom_io.scu import Target
 
-# A connection that fails leaves its socket to the garbage collector, in pynetdicom.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = SOCKETS_LEFT
 
 VERIFICATION = "1.2.840.10008.1.1"
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"

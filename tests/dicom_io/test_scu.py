@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from builders import CR_STORAGE, build_film, build_secondary_capture, phantom_HW, to_bytes
-from parts import free_port, wait_until
+from parts import SOCKETS_LEFT, free_port, wait_until
 from pydicom import FileDataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, RLELossless
@@ -21,10 +21,7 @@ from dicom_io.errors import DestinationError, Unanswered, Unreachable
 from dicom_io.report import encode
 from dicom_io.scu import Identity, Outcome, Target, outcome_of
 
-# A connection that fails leaves its socket to the garbage collector, in pynetdicom.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = SOCKETS_LEFT
 
 PATIENCE_S = 20.0
 

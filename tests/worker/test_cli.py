@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import build_film, compress, phantom_HW
-from parts import ROOT, PostgreSQL, RedisServer, end, free_port, wait_until
+from parts import ROOT, SOCKETS_LEFT, PostgreSQL, RedisServer, end, free_port, wait_until
 from PIL import Image as Picture
 from pydicom.uid import JPEGLSLossless
 from rows import analyse, change, put_report_in_forms, receive
@@ -34,10 +34,7 @@ from worker.queries import deliveries, images, ledger
 from worker.tables import Analysis, Delivery, Image, Rejection
 
 NAMES = list(COMMANDS)
-pytestmark = pytest.mark.filterwarnings(
-    # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
-    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = SOCKETS_LEFT
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from parts import free_port
+from parts import SOCKETS_LEFT, free_port
 from rows import Analysed, analyse, change, delivery, image, now
 from scripted_pacs import ABORT, KEEP_AND_ABORT, ScriptedPacs
 from sqlalchemy import Engine, select
@@ -27,10 +27,7 @@ from worker.tables import Event as EventRow
 
 MakeContext = Callable[..., Context]
 
-pytestmark = pytest.mark.filterwarnings(
-    # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
-    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = SOCKETS_LEFT
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from archives import Dcmqrscp, storescp
 from certificates import Authority
-from parts import Orthanc, free_port
+from parts import SOCKETS_LEFT, Orthanc, free_port
 from pydicom.uid import JPEGBaseline8Bit, RLELossless
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
@@ -28,10 +28,7 @@ from dicom_io.tls import server_context
 CommandLine = Callable[..., tuple[int, str, str]]
 SC, CR = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.1"
 BASIC_TEXT, ENHANCED = "1.2.840.10008.5.1.4.1.1.88.11", "1.2.840.10008.5.1.4.1.1.88.22"
-pytestmark = pytest.mark.filterwarnings(
-    # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
-    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = SOCKETS_LEFT
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from parts import SOCKETS_LEFT
 from rows import Analysed, analyse, change, delivery, image, now, put_report_in_forms
 from scripted_pacs import BASIC_TEXT_AND_PICTURES, ScriptedPacs
 from sqlalchemy import Engine, select
@@ -21,10 +22,7 @@ from worker.tables import Delivery, Event
 
 MakeContext = Callable[..., Context]
 
-pytestmark = pytest.mark.filterwarnings(
-    # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
-    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = SOCKETS_LEFT
 ALL_FORMS = (*REPORT_SOP_CLASS.values(), "1.2.840.10008.5.1.4.1.1.7")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from builders import build_secondary_capture
-from parts import free_port
+from parts import SOCKETS_LEFT, free_port
 from rows import Analysed, analyse, change, delivery, image, now
 from scripted_pacs import KEEP_AND_ABORT, ScriptedPacs
 from scripted_web import DROP, ScriptedWeb
@@ -26,10 +26,7 @@ from worker.tables import Commitment, Delivery
 MakeContext = Callable[..., Context]
 TERM = timedelta(days=7)
 
-pytestmark = pytest.mark.filterwarnings(
-    # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
-    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = SOCKETS_LEFT
 
 
 def site(

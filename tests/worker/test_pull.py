@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from archives import Dcmqrscp
 from builders import build_dx, build_film, build_secondary_capture, compress, to_bytes
-from parts import Orthanc, free_port
+from parts import SOCKETS_LEFT, Orthanc, free_port
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -37,10 +37,7 @@ CommandLine = Callable[..., tuple[int, str, str]]
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 PATIENT = "STRANGER^NAMED"
 STUDY, OTHER_STUDY, THIRD_STUDY = "1.2.3.1", "1.2.3.2", "1.2.3.3"
-pytestmark = pytest.mark.filterwarnings(
-    # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
-    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = SOCKETS_LEFT
 
 
 def placed(accession: str, study: str, number: int, **more: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from certificates import Authority
-from parts import Orthanc, answers, end, free_port, need, wait_until
+from parts import TLS_SOCKETS_LEFT, Orthanc, answers, end, free_port, need, wait_until
 from pydicom import dcmread
 from rows import analyse, change, delivery, events, image, now, put_report_in_forms
 from sqlalchemy import Engine, select
@@ -32,12 +32,7 @@ COMPARED = (
     "PatientName",
 )
 
-pytestmark = [
-    pytest.mark.filterwarnings(
-        # A connection that fails leaves its socket to the garbage collector, in pynetdicom.
-        "ignore:Exception ignored in. <(socket.socket|ssl.SSLSocket):pytest.PytestUnraisableExceptionWarning"
-    ),
-]
+pytestmark = TLS_SOCKETS_LEFT
 
 
 def to(port: int, aet: str, proof: str, **more: Any) -> Destination:
